@@ -1,0 +1,76 @@
+"""Every error that labkit shows a user: one small tree, each with what was seen and what to try.
+
+An error stores its parts; the message is built in ``__str__``.  ``exit_code`` is what the command line
+returns for it (the table is in CONTRIBUTING.md).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ApplyUnverified",
+    "EngineFailed",
+    "EngineUnreachable",
+    "LabkitError",
+    "MissingCapability",
+    "PackBroken",
+    "Refused",
+    "UsageError",
+]
+
+
+class LabkitError(Exception):
+    """The base of all labkit errors.
+
+    Parameters: *what* went wrong, in one clause that names the object; what was *seen*; what was *expected*;
+    what to *try* (one remedy a line).  Only *what* is required.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, seen: str = "", expected: str = "", try_: str = "") -> None:
+        super().__init__(what)
+        self.what, self.seen, self.expected, self.try_ = what, seen, expected, try_
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        for label, text in (("seen", self.seen), ("expected", self.expected), ("try", self.try_)):
+            if text:
+                first, *rest = text.strip().splitlines()
+                parts += [f"  {label + ':':<9} {first}", *(f"{'':12}{line}" for line in rest)]
+        return "\n".join(parts)
+
+
+class UsageError(LabkitError):
+    """The caller asked for something that cannot be: a bad name, option or parameter.  Nothing was touched."""
+
+    exit_code = 2
+
+
+class EngineUnreachable(LabkitError):
+    """No engine could be reached, or none can be started here."""
+
+    exit_code = 3
+
+
+class EngineFailed(EngineUnreachable):
+    """An engine of ours did not start, or ended while it was needed; carries the end of its log."""
+
+
+class MissingCapability(LabkitError):
+    """This engine, or the host it runs on, lacks what was asked for."""
+
+
+class PackBroken(UsageError):
+    """A pack file that is damaged, incomplete, or not a pack."""
+
+
+class ApplyUnverified(LabkitError):
+    """A plan was applied, but what it promised did not hold afterwards."""
+
+    exit_code = 5
+
+
+class Refused(LabkitError):
+    """Not done, on purpose: the object is not ours, the engine drifted, or the approval is missing."""
+
+    exit_code = 6
