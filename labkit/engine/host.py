@@ -115,4 +115,4 @@ class NamespaceHost(Host):
         if self.user:
             flags += ["--user", "--preserve-credentials"]
         environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
-        return ["nsenter", f"--target={self.pid}", *flags, "--wd=/", "env", "-i", *environment, *command]
+        return ["nsenter", f"--target={self.pid}", *flags, "env", "-i", *environment, *command]

@@ -1,0 +1,47 @@
+#!/bin/sh
+# From a process on the user's machine to the first process of an engine's host, in three stages.
+# Each stage is this script again, one namespace deeper.  Variables: RUN (the engine's runtime folder),
+# CGROUPS (the engine's folder in each hierarchy), LEAF (its cgroup version 2 leaf, or empty), ROOTLESS (1 or empty),
+# SKELETON (the host's own files, where what lies over its root is kept in memory, or empty).
+set -eu
+
+case $1 in
+outside)
+    # become a member of the engine's groups, so that they are what its cgroup namespace shows as the root
+    for group in $CGROUPS; do echo 0 >"$group/cgroup.procs"; done
+    if [ -n "$ROOTLESS" ]; then set -- --user --map-root-user --map-auto; else set --; fi
+    if [ -n "$CGROUPS" ]; then set -- "$@" --cgroup; fi
+    exec unshare "$@" sh "$0" grouped
+    ;;
+grouped)
+    if [ -n "$LEAF" ]; then echo 0 >"$LEAF/cgroup.procs"; fi
+    exec unshare --fork --kill-child --pid --mount --net --uts --ipc --propagation=private sh "$0" inside
+    ;;
+inside)
+    if [ -n "$SKELETON" ]; then
+        mount -t tmpfs -o mode=0700 tmpfs "$RUN/upper"
+        mkdir "$RUN/upper/work"
+        cp -a "$SKELETON" "$RUN/upper/upper"
+    fi
+    mount --all --fstab "$RUN/fstab"
+    cd "$RUN/host"
+    for link in $CGROUP_LINKS; do ln -s "${link#*=}" "sys/fs/cgroup/${link%%=*}"; done
+    # the new root is put on top of the old one, which is then let go: no folder of the machine stays in view
+    pivot_root . .
+    umount --lazy .
+    cd /
+    hostname "$HOSTNAME"
+    ip link set lo up 2>/dev/null || true
+    # a kernel without nftables: the older iptables does the same
+    if ! iptables --wait --list-rules >/dev/null 2>&1 && [ -x /usr/sbin/iptables-legacy ]; then
+        ln -sf /usr/sbin/iptables-legacy /usr/local/sbin/iptables
+        ln -sf /usr/sbin/ip6tables-legacy /usr/local/sbin/ip6tables
+    fi
+    # containers do not reach what listens on the loopback of the user's machine; the daemon does, to pull from there
+    iptables --wait --table mangle --append FORWARD --destination 10.0.2.2 --jump DROP || true
+    /usr/local/sbin/engine-service start
+    # process 1 of the host: it only waits, and so collects what its children leave behind
+    sleep infinity &
+    wait
+    ;;
+esac

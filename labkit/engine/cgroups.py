@@ -1,0 +1,134 @@
+"""A control-group folder of an engine's own in every hierarchy, and the mounts that show it to the engine as the root.
+
+Facts: cgroups(7), cgroup_namespaces(7), and the kernel's admin-guide/cgroup-v2 ("no internal processes").
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Hierarchy", "available", "create", "hierarchies", "is_empty", "remove"]
+
+PARENT = "labkit"
+"""Folder at the top of each hierarchy under which engines have theirs."""
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One mounted cgroup hierarchy: where it is mounted, its type (``cgroup`` or ``cgroup2``) and mount options."""
+
+    mountpoint: Path
+    type: str
+    options: str
+
+    @property
+    def unified(self) -> bool:
+        """Whether this is version 2 as the machine's only hierarchy (not the empty one of a hybrid set-up)."""
+        return self.type == "cgroup2" and self.mountpoint == Path("/sys/fs/cgroup")
+
+
+def hierarchies(mountinfo: str | None = None) -> list[Hierarchy]:
+    """The cgroup hierarchies below ``/sys/fs/cgroup``, from ``/proc/self/mountinfo`` (proc(5))."""
+    found = []
+    for line in (mountinfo or Path("/proc/self/mountinfo").read_text()).splitlines():
+        left, _, right = line.partition(" - ")
+        mountpoint, (type_, _, options) = Path(left.split()[4]), right.split(maxsplit=2)
+        if type_ in ("cgroup", "cgroup2") and mountpoint.is_relative_to("/sys/fs/cgroup"):
+            wanted = [o for o in options.split(",") if o not in ("rw", "ro") and not o.startswith(("xattr", "release_agent"))]
+            found.append(Hierarchy(mountpoint, type_, ",".join(wanted)))
+    return found
+
+
+def _base(hierarchy: Hierarchy) -> Path | None:
+    """The folder below which we may make ours: the top as root, one's own delegated group otherwise."""
+    if os.geteuid() == 0:
+        return hierarchy.mountpoint
+    if not hierarchy.unified:
+        return None
+    own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "/")
+    # a service manager delegates a subtree by giving its folder to the user; the nearest such folder above us is it
+    path = hierarchy.mountpoint / own.lstrip("/")
+    candidates = [p for p in (path, *path.parents) if p.is_relative_to(hierarchy.mountpoint) and _delegated(p)]
+    return candidates[-1] if candidates else None
+
+
+def _delegated(folder: Path) -> bool:
+    writable = all(os.access(folder / name, os.W_OK) for name in ("", "cgroup.procs", "cgroup.subtree_control"))
+    with suppress(OSError):
+        return writable and bool((folder / "cgroup.controllers").read_text().split())
+    return False
+
+
+def available() -> bool:
+    """Whether an engine of this user gets groups of its own, and so limits for its containers."""
+    return any(_base(hierarchy) is not None for hierarchy in hierarchies())
+
+
+def create(engine_id: str) -> list[Path]:
+    """Make the engine's folder in each hierarchy where that is allowed, with all controllers on; return the folders."""
+    made = []
+    for hierarchy in hierarchies():
+        base = _base(hierarchy)
+        if base is None:
+            continue
+        folder = base / PARENT / engine_id
+        if not _make(folder):
+            continue
+        made.append(folder)
+        for parent, child in ((base, base / PARENT), (base / PARENT, folder)):
+            if hierarchy.type == "cgroup2":
+                _enable_controllers(parent)
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                if hierarchy.type == "cgroup" and (child / name).exists() and not (child / name).read_text().strip():
+                    (child / name).write_text((parent / name).read_text())
+        if hierarchy.unified:
+            _enable_controllers(folder)
+            # version 2 lets a group with limits of its own for children hold no process itself
+            (folder / "engine").mkdir()
+    return made
+
+
+def _make(folder: Path) -> bool:
+    for _ in range(5):  # an engine that ends may take the parent away in between
+        try:
+            folder.mkdir(parents=True)
+            return True
+        except FileNotFoundError:
+            continue
+        except OSError:
+            break
+    return False
+
+
+def _enable_controllers(folder: Path) -> None:
+    for controller in (folder / "cgroup.controllers").read_text().split():
+        with suppress(OSError):
+            (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether no process is in the group or below it."""
+    with suppress(OSError):
+        return not any(procs.read_text().strip() for procs in folder.rglob("cgroup.procs"))
+    return False
+
+
+def remove(folder: Path, deadline: float = 3.0) -> bool:
+    """Remove an engine's folder with all below it, waiting up to *deadline* seconds for its last process to be gone."""
+    end = time.monotonic() + deadline
+    while folder.exists():
+        for below, _, _ in os.walk(folder, topdown=False):
+            with suppress(OSError):
+                Path(below).rmdir()
+        if not folder.exists():
+            break
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    with suppress(OSError):
+        folder.parent.rmdir()  # the last engine turns off the light
+    return True

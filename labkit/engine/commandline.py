@@ -1,0 +1,54 @@
+"""The ``docker`` command line for a private engine: from its pack, with a configuration of its own.
+
+So nothing of Docker has to be installed on the machine, and the user's own registry logins stay out of the lab.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+from labkit.engine.packs import Pack
+
+__all__ = ["environ", "write"]
+
+PLUGINS = "usr/libexec/docker/cli-plugins"
+
+
+def write(folder: Path, pack: Pack) -> None:
+    """Write the command line's programs and configuration below the engine's runtime *folder*."""
+    (folder / "bin").mkdir()
+    (folder / "cli/cli-plugins").mkdir(parents=True)
+    (folder / "cli/config.json").write_text(json.dumps({}))
+    if pack.is_machine:
+        return
+    for place, names in {folder / "bin": ["usr/bin/docker"], folder / "cli/cli-plugins": _plugins(pack)}.items():
+        for name in names:
+            program = pack.program(name)
+            if program is not None:
+                script = place / Path(name).name
+                script.write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n')
+                script.chmod(0o755)
+
+
+def _plugins(pack: Pack) -> list[str]:
+    return sorted(str(path.relative_to(pack.rootfs)) for path in (pack.rootfs / PLUGINS).glob("docker-*"))
+
+
+def environ(folder: Path) -> dict[str, str]:
+    """Environment variables with which ``docker`` reaches the engine whose runtime folder is *folder*."""
+    path = [entry for entry in os.environ.get("PATH", "").split(":") if not entry.endswith("/bin") or not _is_ours(entry)]
+    return {
+        "DOCKER_HOST": f"unix://{folder}/run/docker.sock",
+        "DOCKER_CONFIG": str(folder / "cli"),
+        # an engine of ours speaks plain HTTP on its own socket, whatever the user's shell is set up for
+        "DOCKER_TLS_VERIFY": "",
+        "DOCKER_CONTEXT": "",
+        "PATH": ":".join([str(folder / "bin"), *path]),
+    }
+
+
+def _is_ours(entry: str) -> bool:
+    return (Path(entry).parent / "engine.json").exists()

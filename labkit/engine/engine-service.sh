@@ -1,0 +1,81 @@
+#!/bin/sh
+# engine-service start|stop|kill|reload|status: what takes the place of a service manager on this host.
+# containerd and dockerd are started in that order, each when the one before it answers.
+set -eu
+ctr=/run/containerd/containerd.sock
+api=/run/labkit/docker.sock
+log=/run/labkit
+
+running() { # PIDFILE
+    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"
+}
+
+answers() { # SOCKET PIDFILE: wait until it is there, or its process has gone
+    until [ -S "$1" ]; do
+        running "$2" || return 1
+        sleep 0.005
+    done
+}
+
+await_end() { # PIDFILE SECONDS
+    left=$(($2 * 50))
+    while running "$1"; do
+        [ "$left" -gt 0 ] || return 1
+        left=$((left - 1))
+        sleep 0.02
+    done
+}
+
+join() { # become a member of the host's own groups: who enters from outside is not
+    grep -q '/\.\.' /proc/self/cgroup || return 0
+    for group in /sys/fs/cgroup/engine /sys/fs/cgroup /sys/fs/cgroup/*; do
+        [ -w "$group/cgroup.procs" ] && echo $$ >"$group/cgroup.procs" || true
+    done
+}
+
+start() {
+    join 2>/dev/null
+    if ! running /run/containerd.pid; then
+        rm -f "$ctr"
+        setsid containerd >>"$log/containerd.log" 2>&1 &
+        echo $! >/run/containerd.pid
+        answers "$ctr" /run/containerd.pid || { echo "containerd did not start" >&2; return 1; }
+    fi
+    if ! running /run/docker.pid; then
+        rm -f "$api" /run/docker.pid
+        . /etc/default/docker
+        # shellcheck disable=SC2086 # one option a word
+        setsid dockerd --containerd "$ctr" --host "unix://$api" --host unix:///run/docker.sock \
+            $DOCKER_OPTS >>"$log/dockerd.log" 2>&1 &
+        echo $! >/run/dockerd.started
+        answers "$api" /run/dockerd.started || { echo "dockerd did not start" >&2; return 1; }
+        chmod 0600 "$api"
+    fi
+}
+
+case ${1-} in
+start) start ;;
+stop)
+    if running /run/docker.pid; then
+        kill -TERM "$(cat /run/docker.pid)"
+        await_end /run/docker.pid 20 || { echo "dockerd does not end" >&2; exit 1; }
+    fi
+    ;;
+kill)
+    if running /run/docker.pid; then
+        kill -KILL "$(cat /run/docker.pid)"
+        await_end /run/docker.pid 5
+    fi
+    ;;
+reload) running /run/docker.pid && kill -HUP "$(cat /run/docker.pid)" ;;
+status)
+    for name in containerd docker; do
+        if running "/run/$name.pid"; then echo "$name: running"; else echo "$name: not running"; fi
+    done
+    running /run/docker.pid
+    ;;
+*)
+    echo "usage: engine-service start|stop|kill|reload|status" >&2
+    exit 2
+    ;;
+esac

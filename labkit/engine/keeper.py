@@ -1,0 +1,256 @@
+"""The keeper of one private engine: a small process that starts it, watches its owner, and clears everything away.
+
+It runs beside the owner, in a session of its own, so that the owner may be killed with SIGKILL and the engine still
+ends without a trace.  Should the keeper itself be killed, the kernel ends the engine (``PR_SET_PDEATHSIG``), and
+`labkit.engine.records.collect` removes the folders that are left.
+
+It speaks to its owner through its standard output: one line, ``ready`` or ``failed REASON``.
+Only the standard library is used here: the keeper's start is part of the engine's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from labkit.engine import cgroups
+from labkit.engine.processes import Process
+
+__all__ = ["clear", "main"]
+
+DIES_WITH_ME = ["setpriv", "--pdeathsig", "KILL"]
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+START_TIMEOUT = float(os.environ.get("LABKIT_START_TIMEOUT", "60"))
+
+
+class Keeper:
+    """One engine from its start to its end; *record* is what the owner wrote down for it in ``engine.json``."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+        self.folder = Path(record["folder"])
+        self.log = (self.folder / "keeper.log").open("ab", buffering=0)
+        self.owner = Process(**record["owner"]).open()
+        self.boot: subprocess.Popen[bytes] | None = None
+        self.slirp: subprocess.Popen[bytes] | None = None
+        self.wake, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+
+    # -- start
+
+    def start(self) -> None:
+        """Boot the engine's host and daemon; return when the daemon answers."""
+        made = cgroups.create(self.record["id"]) if self.record["own_cgroups"] else []
+        self.record["cgroups"] = [str(path) for path in made]
+        self.save()
+        self.boot = self.spawn(["sh", self.record["boot"], "outside"], env=self.boot_environment())
+        init = self.find_init()
+        self.record["init"] = vars(Process.of(init))
+        self.record["keeper"] = vars(Process.current())
+        self.save()
+        ready = self.start_network(init)
+        self.await_daemon()
+        if ready is not None:
+            self.await_network(ready, init)
+        self.record["state"] = "ready"
+        self.save()
+
+    def boot_environment(self) -> dict[str, str]:
+        groups = self.record["cgroups"]
+        unified = [h for h in cgroups.hierarchies() if h.unified]
+        links = {p.name: os.readlink(p) for p in Path("/sys/fs/cgroup").iterdir() if p.is_symlink()} if groups else {}
+        return {
+            "PATH": PATH,
+            "RUN": str(self.folder),
+            "CGROUPS": " ".join(groups),
+            "CGROUP_LINKS": " ".join(f"{name}={target}" for name, target in links.items()),
+            "LEAF": f"{groups[0]}/engine" if groups and unified else "",
+            "ROOTLESS": "1" if self.record["rootless"] else "",
+            "SKELETON": f"{self.record['data']}/upper" if self.record["on_tmpfs"] else "",
+            "HOSTNAME": self.record["hostname"],
+        }
+
+    def spawn(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*DIES_WITH_ME, *command], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, **options
+        )
+
+    def find_init(self) -> int:
+        """The process number, seen from here, of the first process of the engine's pid namespace."""
+        assert self.boot is not None
+        children = Path(f"/proc/{self.boot.pid}/task/{self.boot.pid}/children")
+        ours = os.readlink("/proc/self/ns/pid")
+        for _ in self.patiently("the namespaces were not made"):
+            for pid in children.read_text().split():
+                # newuidmap runs as a child too, but in our own pid namespace
+                with suppress(OSError):
+                    if os.readlink(f"/proc/{pid}/ns/pid") != ours:
+                        return int(pid)
+        raise AssertionError
+
+    def start_network(self, init: int) -> int | None:
+        """Start slirp4netns on the engine's network; return the descriptor on which it says that it is ready."""
+        if not self.record["slirp"]:
+            return None
+        ready, theirs = os.pipe()
+        self.slirp = self.spawn(
+            [
+                *self.record["slirp"],
+                "--configure",
+                "--mtu=65520",
+                f"--ready-fd={theirs}",
+                f"--api-socket={self.folder}/slirp.sock",
+                str(init),
+                "tap0",
+            ],
+            pass_fds=(theirs,),
+        )
+        os.close(theirs)
+        return ready
+
+    def await_network(self, ready: int, init: int) -> None:
+        for _ in self.patiently("slirp4netns did not start"):
+            if select.select([ready], [], [], 0.01)[0]:
+                if os.read(ready, 1) != b"1":
+                    raise RuntimeError(f"slirp4netns did not start\n{self.log_tail('keeper.log')}")
+                break
+        os.close(ready)
+        # a port published on 127.0.0.1 of the engine's host is reached through tap0 as well (kernel ip-sysctl)
+        user = ["--user", "--preserve-credentials"] if self.record["rootless"] else []
+        knob = "/proc/sys/net/ipv4/conf/tap0/route_localnet"
+        self.spawn(
+            ["nsenter", f"--target={init}", *user, "--net", "--mount", "sh", "-c", f"echo 1 >{knob}"]
+        ).wait()
+
+    def await_daemon(self) -> None:
+        path = str(self.folder / "run/docker.sock")
+        for _ in self.patiently("the daemon did not answer"):
+            with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
+                connection.settimeout(5)
+                connection.connect(path)
+                connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                if b" 200 " in connection.recv(64):
+                    return
+
+    def patiently(self, complaint: str) -> Any:
+        """Yield every few milliseconds until the deadline; raise when time is up or a process that is needed has ended."""
+        end = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < end:
+            yield
+            if self.ended([self.owner, self.wake]):
+                raise RuntimeError("the owner ended, or asked for the end, during the start")
+            for process in (self.boot, self.slirp):
+                if process is not None and process.poll() is not None:
+                    raise RuntimeError(f"{complaint}\n{self.log_tail('keeper.log')}{self.log_tail('run/dockerd.log')}")
+            time.sleep(0.002)
+        raise RuntimeError(f"{complaint} within {START_TIMEOUT:.0f} s\n{self.log_tail('run/dockerd.log')}")
+
+    def log_tail(self, name: str) -> str:
+        with suppress(OSError):
+            return (self.folder / name).read_text(errors="replace")[-1500:]
+        return ""
+
+    def save(self) -> None:
+        """Write ``engine.json``, whole or not at all."""
+        fresh = self.folder / "engine.json.new"
+        fresh.write_text(json.dumps(self.record))
+        fresh.replace(self.folder / "engine.json")
+
+    # -- watch and end
+
+    def watch(self) -> None:
+        """Wait for the end: the owner's, the engine's own, or the one that a signal asks for."""
+        assert self.boot is not None
+        if self.slirp is not None:
+            from labkit.engine.ports import Forwarder
+
+            forwarder = Forwarder(
+                self.folder / "slirp.sock", self.folder / "run/docker.sock", self.folder / "ports.json"
+            )
+            threading.Thread(target=forwarder.follow, daemon=True).start()
+        boot = os.pidfd_open(self.boot.pid)
+        while not self.ended([self.owner, boot, self.wake], None):
+            pass
+
+    @staticmethod
+    def ended(descriptors: list[int], timeout: float | None = 0) -> bool:
+        poll = select.poll()
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(timeout))
+
+    def end(self) -> None:
+        """End the engine at once, with all that runs in it, and remove what it leaves."""
+        if "init" in self.record:
+            Process(**self.record["init"]).signal(signal.SIGKILL)
+        for process in (self.boot, self.slirp):
+            if process is not None:
+                if process is self.slirp or "init" not in self.record:
+                    process.kill()
+                process.wait()
+        clear(self.record)
+
+
+def clear(record: dict[str, Any]) -> list[str]:
+    """Remove what an engine that has ended leaves: its cgroup folders, its data and its runtime folder.
+
+    Returns what could not be removed.
+    """
+    left = [path for path in record.get("cgroups", []) if not cgroups.remove(Path(path))]
+    for path in (record["data"], record["folder"]):
+        if path and not erase(Path(path), rootless=record["rootless"]):
+            left.append(path)
+    return left
+
+
+def erase(folder: Path, *, rootless: bool) -> bool:
+    """Delete a folder whatever it holds: files of a rootless engine's other users, files made immutable."""
+    prefix = ["unshare", "--user", "--map-root-user", "--map-auto"] if rootless else []
+    with suppress(OSError):
+        shutil.rmtree(folder)
+    if folder.exists():
+        subprocess.run([*prefix, "rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
+    if folder.exists() and shutil.which("chattr"):
+        subprocess.run([*prefix, "chattr", "-R", "-f", "-i", "-a", folder], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run([*prefix, "rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
+    return not folder.exists()
+
+
+def main(folder: str) -> int:
+    """Keep the engine whose record is in *folder*; return when nothing of it is left."""
+    record = json.loads((Path(folder) / "engine.json").read_text())
+    try:
+        keeper = Keeper(record)
+    except ProcessLookupError:
+        clear(record)
+        return 1
+    try:
+        keeper.start()
+    except Exception as error:
+        keeper.end()
+        sys.stdout.write(f"failed {error}")
+        sys.stdout.flush()
+        return 1
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    os.dup2(keeper.log.fileno(), 1)  # lets the owner see the end of our answer
+    os.dup2(keeper.log.fileno(), 2)
+    try:
+        keeper.watch()
+    finally:
+        keeper.end()
+    return 0

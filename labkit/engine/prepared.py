@@ -1,0 +1,121 @@
+"""Prepared data-roots: the state of a stopped engine, kept to start others from in a moment.
+
+Image layers are immutable, so they are never copied: they lie once in ``home()/layers`` and each engine gets them as
+read-only bind mounts.  Everything else (metadata, volumes, containers' own layers) is copied for real.  Layout: moby's
+``image/overlay2/layerdb`` names, for each layer, the folder below ``overlay2`` that holds it (``cache-id``).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit import paths
+from labkit.engine.keeper import erase
+from labkit.engine.packs import in_user_namespace, rootless
+from labkit.errors import LabkitError, UsageError
+
+__all__ = ["Prepared", "collect", "copy_into", "find", "keep", "names", "remove"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared state: its name, its ``docker`` data-root and the ids of the image layers that are bound into it."""
+
+    name: str
+    folder: Path
+    layers: list[str]
+
+    @property
+    def docker(self) -> Path:
+        """The data-root to copy."""
+        return self.folder / "docker"
+
+
+def _states() -> Path:
+    return paths.home() / "prepared"
+
+
+def _layers() -> Path:
+    return paths.home() / "layers"
+
+
+def names() -> list[str]:
+    """The prepared states on this machine."""
+    return sorted(path.parent.name for path in _states().glob("*/state.json"))
+
+
+def find(name: str) -> Prepared | None:
+    """The prepared state *name*, or None."""
+    if not name or "/" in name or name.startswith("."):
+        raise UsageError("a prepared state cannot have this name", seen=repr(name), expected="letters, digits, dashes")
+    folder = _states() / name
+    try:
+        return Prepared(name, folder, json.loads((folder / "state.json").read_text())["layers"])
+    except (OSError, ValueError):
+        return None
+
+
+def copy_into(prepared: Prepared, docker: Path) -> dict[str, str]:
+    """Copy *prepared* to the new data-root *docker*; return the bind mounts it needs: folder below it to source."""
+    _run(["cp", "--archive", "--reflink=auto", str(prepared.docker), str(docker)])
+    return {f"overlay2/{layer}/diff": str(_layers() / layer) for layer in prepared.layers}
+
+
+def keep(name: str, docker: Path, bound: dict[str, str]) -> Prepared:
+    """Make the data-root *docker* of an engine that has ended into the prepared state *name* (it is moved there).
+
+    *bound*: the layers that were bound into it already.
+    """
+    find(name)  # refuses a bad name
+    inherited = {path.split("/")[1] for path in bound}
+    own = {layer for layer in _image_layers(docker) if (docker / "overlay2" / layer / "diff").is_dir()}
+    _layers().mkdir(exist_ok=True)
+    for layer in own - inherited:
+        diff = docker / "overlay2" / layer / "diff"
+        if not (_layers() / layer).exists():
+            _run(["mv", str(diff), str(_layers() / layer)])
+            _run(["mkdir", str(diff)])
+    fresh = _states() / f".{name}.making"
+    erase(fresh, rootless=rootless())
+    fresh.mkdir(parents=True)
+    _run(["mv", str(docker), str(fresh / "docker")])
+    kept = sorted(own | {layer for layer in inherited if (fresh / "docker/overlay2" / layer).is_dir()})
+    (fresh / "state.json").write_text(json.dumps({"layers": kept}))
+    remove(name)
+    fresh.rename(_states() / name)
+    found = find(name)
+    assert found is not None
+    return found
+
+
+def _image_layers(docker: Path) -> set[str]:
+    return {path.read_text().strip() for path in docker.glob("image/overlay2/layerdb/sha256/*/cache-id")}
+
+
+def remove(name: str) -> None:
+    """Delete the prepared state *name*; its layers go with `collect`."""
+    erase(_states() / name, rootless=rootless())
+
+
+def collect(in_use: set[str]) -> int:
+    """Delete the layers that no prepared state and none of the paths *in_use* needs; return how many."""
+    wanted = {layer for name in names() if (state := find(name)) for layer in state.layers}
+    wanted |= {Path(path).name for path in in_use}
+    stale = [path for path in _layers().glob("*") if path.name not in wanted] if _layers().exists() else []
+    for path in stale:
+        erase(path, rootless=rootless())
+    return len(stale)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(in_user_namespace(command), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabkitError(
+            f"`{command[0]}` failed while a prepared state was copied",
+            seen=done.stderr.strip()[-1000:],
+            try_=f"free space: {shutil.disk_usage(paths.home()).free // 2**20} MiB are free in {paths.home()}",
+        )

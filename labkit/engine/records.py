@@ -1,0 +1,140 @@
+"""The engines of this user on this machine: a record each (``engine.json``), kept by its keeper.
+
+A record outlives its engine only when both owner and keeper were killed, or the power was cut; `collect` removes what
+such an engine left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit import paths
+from labkit.engine import cgroups
+from labkit.engine.keeper import clear, erase
+from labkit.engine.processes import Process
+from labkit.errors import UsageError
+
+__all__ = ["Record", "collect", "find", "listed", "stale"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is written down about one engine; *facts* is the whole of ``engine.json``."""
+
+    id: str
+    folder: Path
+    facts: dict[str, Any]
+
+    def _process(self, role: str) -> Process | None:
+        return Process(**self.facts[role]) if role in self.facts else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its keeper runs."""
+        keeper = self._process("keeper")
+        owner = self._process("owner")
+        # before the keeper has written its number down, the owner vouches for it
+        return keeper.alive if keeper else bool(owner and owner.alive)
+
+    @property
+    def owner_alive(self) -> bool:
+        """Whether the process that it belongs to runs."""
+        owner = self._process("owner")
+        return bool(owner and owner.alive)
+
+    @property
+    def init(self) -> Process | None:
+        """The first process of the engine's host, seen from here."""
+        return self._process("init")
+
+    @property
+    def url(self) -> str:
+        """Where its API answers."""
+        return f"unix://{self.folder}/run/docker.sock"
+
+    def stop(self, timeout: float = 15) -> bool:
+        """Ask its keeper to end it, and wait up to *timeout* seconds; true if nothing of it is left."""
+        keeper = self._process("keeper")
+        if keeper is None:
+            return False
+        with suppress(ProcessLookupError):
+            descriptor = keeper.open()
+            try:
+                keeper.signal(signal.SIGTERM)
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                poll.poll(timeout * 1000)
+            finally:
+                os.close(descriptor)
+        return not self.folder.exists()
+
+
+def listed() -> list[Record]:
+    """All records, oldest first."""
+    records = []
+    for file in paths.runtime().glob("*/engine.json"):
+        with suppress(OSError, ValueError):
+            facts = json.loads(file.read_text())
+            records.append(Record(file.parent.name, file.parent, facts))
+    return sorted(records, key=lambda record: (record.facts.get("created", 0), record.id))
+
+
+def find(name: str) -> Record:
+    """The record of the running engine with this id or name; of several with the name, the youngest.
+
+    Raises `UsageError` when there is none.
+    """
+    records = [record for record in listed() if record.alive]
+    for record in reversed(records):
+        if name in (record.id, record.facts["name"]):
+            return record
+    raise UsageError(
+        "no such engine is running",
+        seen=repr(name),
+        expected=", ".join(record.id for record in records) or "(none runs: start one with `labkit engine start`)",
+    )
+
+
+def stale() -> list[Record]:
+    """Records of engines whose keeper is gone."""
+    return [record for record in listed() if not record.alive]
+
+
+def collect() -> list[str]:
+    """Remove what engines left whose keeper is gone; return a line for each thing removed or that resisted."""
+    told = []
+    for record in stale():
+        if record.init is not None:
+            record.init.signal(signal.SIGKILL)
+        left = clear(record.facts)
+        told.append(f"{record.id}: " + (f"could not remove {', '.join(left)}" if left else "removed"))
+    known = {record.id for record in listed()}
+    folders = [p for p in (paths.home() / "engines").glob("*")] + [
+        p for p in paths.runtime().iterdir() if p.is_dir() and not (p / "engine.json").exists()
+    ]
+    for folder in folders:
+        if folder.name not in known and not _young(folder):
+            erased = erase(folder, rootless=os.geteuid() != 0)
+            told.append(f"{folder}: " + ("removed" if erased else "could not be removed"))
+    if os.geteuid() == 0:
+        for hierarchy in cgroups.hierarchies():
+            for group in (hierarchy.mountpoint / cgroups.PARENT).glob("*/"):
+                abandoned = group.name not in known and not _young(group) and cgroups.is_empty(group)
+                if abandoned and cgroups.remove(group, deadline=0.5):
+                    told.append(f"{group}: removed")
+    return told
+
+
+def _young(folder: Path) -> bool:
+    """Whether it was made in the last half minute: an engine may be starting whose record is not written yet."""
+    with suppress(OSError):
+        return time.time() - folder.stat().st_mtime < 30
+    return True

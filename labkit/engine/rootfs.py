@@ -1,0 +1,141 @@
+"""The root file system of an engine's host: the pack below, what is the engine's own above, and the mounts.
+
+The mount table is an ordinary fstab(5), mounted in one go by ``boot.sh`` inside the engine's mount namespace, so that
+none of it is ever seen on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labkit.engine.cgroups import Hierarchy, hierarchies
+
+__all__ = ["mount_table", "write_skeleton"]
+
+HERE = Path(__file__).parent
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "kmsg", "fuse", "net/tun", "loop-control")
+LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+HOSTS = """\
+127.0.0.1 localhost
+127.0.1.1 {hostname}
+10.0.2.2 host.docker.internal
+"""
+CONTAINERD = """\
+version = 2
+# Docker uses none of these, and each costs start-up time
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.internal.v1.tracing",
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
+]
+"""
+
+
+def write_skeleton(upper: Path, hostname: str, config: Mapping[str, Any], *, rootless: bool) -> None:
+    """Fill *upper*, which lies over the pack, with the host's own files and the places to mount on."""
+    options = "--pidfile=/run/docker.pid" + (
+        " --rootless --data-root=/var/lib/docker --exec-root=/run/docker --config-file=/etc/docker/daemon.json" if rootless else ""
+    )
+    texts = {
+        "etc/hostname": f"{hostname}\n",
+        "etc/hosts": HOSTS.format(hostname=hostname),
+        "etc/resolv.conf": "nameserver 10.0.2.3\n",
+        "etc/default/docker": f'DOCKER_OPTS="{options}"\n',
+        "etc/docker/daemon.json": json.dumps(config, indent=2) + "\n",
+        "etc/containerd/config.toml": CONTAINERD,
+        "usr/local/sbin/engine-service": (HERE / "engine-service.sh").read_text(),
+    }
+    for folder in ("proc", "sys", "run", "tmp", "dev/pts", "dev/shm", "dev/net", "var/lib/docker", "var/lib/containerd", "srv"):
+        (upper / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        file = upper / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (upper / "usr/local/sbin/engine-service").chmod(0o755)
+    for device in _devices():
+        (upper / "dev" / device).touch()
+    for link, target in LINKS.items():
+        (upper / "dev" / link).symlink_to(target)
+    for folder in (upper, *(path for path in upper.rglob("*") if path.is_dir() and not path.is_symlink())):
+        folder.chmod(0o755)  # whatever the umask here
+
+
+def _devices() -> list[str]:
+    loops = sorted(path.name for path in Path("/dev").glob("loop[0-9]*"))
+    return [name for name in (*DEVICES, *loops) if (Path("/dev") / name).exists()]
+
+
+def mount_table(
+    folder: Path, rootfs: Path, data: Path, bound: Mapping[str, str], *, rootless: bool, on_tmpfs: bool, cgroups: bool
+) -> str:
+    """The fstab of an engine whose runtime folder is *folder*; *bound*: folders below the data-root and what they show.
+
+    *on_tmpfs*: what is written to the host's root goes to memory, since the pack is the machine's own root and overlayfs
+    wants its layers apart.  *cgroups*: show the engine its own groups as the root.
+    """
+    host, upper = folder / "host", f"{folder}/upper" if on_tmpfs else f"{folder}/data"
+    layers = f"lowerdir={folder}/lower,upperdir={upper}/upper,workdir={upper}/work"
+    rows: list[tuple[str | Path, str | Path, str, str]] = [
+        (rootfs, folder / "lower", "none", "bind"),
+        (data, folder / "data", "none", "bind"),
+        ("overlay", host, "overlay", layers + (",userxattr" if rootless else "")),
+        *((path, host / path.relative_to("/"), "none", "rbind,ro") for path in (_submounts() if on_tmpfs else [])),
+        ("proc", host / "proc", "proc", "nosuid,nodev,noexec"),
+        ("sysfs", host / "sys", "sysfs", "nosuid,nodev,noexec"),
+        ("tmpfs", host / "run", "tmpfs", "mode=0755,nosuid,nodev"),
+        ("tmpfs", host / "tmp", "tmpfs", "mode=1777,nosuid,nodev"),
+        ("tmpfs", host / "dev/shm", "tmpfs", "mode=1777,nosuid,nodev"),
+        ("devpts", host / "dev/pts", "devpts", "newinstance,ptmxmode=0666,mode=0620,nosuid,noexec"),
+        *((f"/dev/{name}", host / "dev" / name, "none", "bind") for name in _devices()),
+        (folder / "run", host / "run/labkit", "none", "bind,X-mount.mkdir"),
+        (data / "docker", host / "var/lib/docker", "none", "bind"),
+        (data / "containerd", host / "var/lib/containerd", "none", "bind"),
+        *((source, host / "var/lib/docker" / below, "none", "bind,ro") for below, source in bound.items()),
+        *_cgroup_rows(host, cgroups),
+    ]
+    return "".join(f"{_escape(a)} {_escape(b)} {type_} {options} 0 0\n" for a, b, type_, options in rows)
+
+
+def _cgroup_rows(host: Path, own: bool) -> list[tuple[str | Path, str | Path, str, str]]:
+    found = hierarchies()
+    place = host / "sys/fs/cgroup"
+    if not own:
+        return [("/sys/fs/cgroup", place, "none", "rbind,ro")]
+    if any(hierarchy.unified for hierarchy in found):
+        return [("cgroup2", place, "cgroup2", "nosuid,nodev,noexec")]
+    return [
+        ("tmpfs", place, "tmpfs", "mode=0755,nosuid,nodev,noexec"),
+        *(
+            ("cgroup", place / h.mountpoint.name, h.type, f"{_v1_options(h)}nosuid,nodev,noexec,X-mount.mkdir")
+            for h in found
+        ),
+    ]
+
+
+def _v1_options(hierarchy: Hierarchy) -> str:
+    if hierarchy.type == "cgroup2":
+        return ""
+    named = hierarchy.options.startswith("name=")
+    return ("none," if named else "") + hierarchy.options + ","
+
+
+def _submounts() -> list[Path]:
+    """File systems of the machine that hold programs and are mounted apart from the root."""
+    wanted = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix", "/etc")
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [Path(p) for p in dict.fromkeys(points) if p in wanted]
+
+
+def _escape(path: str | Path) -> str:
+    text = str(path)
+    for character in ("\\", " ", "\t", "\n", "#"):
+        text = text.replace(character, f"\\{ord(character):03o}")
+    return text

@@ -1,0 +1,332 @@
+"""A Docker daemon of one's own, in new namespaces: ready in a fraction of a second, gone without a trace.
+
+The owner (this process) writes a record and a mount table, and starts a *keeper* (``keeper.py``), which boots the
+engine's host (``boot.sh``), watches the owner, and clears everything away at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit import paths
+from labkit.engine import Engine, cgroups, commandline, packs, prepared, rootfs
+from labkit.engine.host import Host, NamespaceHost
+from labkit.engine.keeper import erase
+from labkit.engine.ports import PublishedPort, read_ports
+from labkit.engine.processes import Process
+from labkit.errors import EngineFailed, EngineUnreachable, UsageError
+
+if TYPE_CHECKING:
+    import docker
+
+__all__ = ["Sandbox", "open_sandbox"]
+
+HERE = Path(__file__).parent
+NEEDED_BYTES = 256 * 2**20
+DEFAULT_CONFIG = {
+    # 10.0.2.2 is this machine as the engine sees it (slirp4netns(1)): a registry here needs no certificate
+    "insecure-registries": ["10.0.2.2/32"],
+}
+
+_by_name: weakref.WeakValueDictionary[str, Sandbox] = weakref.WeakValueDictionary()
+
+
+def open_sandbox(
+    name: str = "engine",
+    *,
+    pack: str | None = None,
+    images: Sequence[str] = (),
+    state: str | None = None,
+    config: dict[str, Any] | None = None,
+    owner: int | None = None,
+) -> Sandbox:
+    """Start a private engine and return it when it answers.
+
+    *name*: letters, digits and dashes; opening the same name again in one process ends the former engine first.
+    *pack*: the engine pack to start from, or ``"machine"`` for the dockerd installed here (default: ``LABKIT_PACK``,
+    else ``debian-13``).  *images*: names from the catalogue (`labkit.engine.images`) that shall be ready.
+    *state*: a prepared state (`Engine.save`) to start from instead.  *config*: merged into ``daemon.json``.
+    *owner*: the process with whose end the engine ends (default: this one).
+
+    Raises `UsageError` for a bad argument, `LabkitError` when the pack or an image is missing, `EngineUnreachable` when
+    this machine cannot run one, `EngineFailed` (with the end of the log) when the daemon does not start.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}", name):
+        raise UsageError("an engine cannot have this name", seen=repr(name), expected="up to 31 letters, digits, dashes")
+    found = packs.find(pack)
+    _check_machine()
+    if images and state:
+        raise UsageError("an engine starts from images or from a state", seen=f"images={list(images)}, state={state!r}")
+    if images:
+        from labkit.engine.images import prepared_with
+
+        state = prepared_with(images, found)
+    former = _by_name.pop(name, None)
+    if former is not None:
+        former.close()
+    try:
+        process = Process.of(owner or os.getpid())
+    except ProcessLookupError as error:
+        raise UsageError("the owner of an engine has to be a running process", seen=str(error)) from None
+    engine = Sandbox(name, found, state, {**DEFAULT_CONFIG, **(config or {})}, process)
+    _by_name[name] = engine
+    return engine
+
+
+def _check_machine() -> None:
+    """Raise `EngineUnreachable` with every reason for which this machine cannot run a private engine."""
+    from labkit import doctor
+
+    problems = [finding for finding in doctor.sandbox_findings() if finding.status == "missing"]
+    if problems:
+        raise EngineUnreachable(
+            "no private engine can be started on this machine",
+            seen="\n".join(f"{finding.name}: {finding.found}" for finding in problems),
+            try_="\n".join(dict.fromkeys(finding.remedy for finding in problems if finding.remedy))
+            + "\nor use an engine that runs already: LABKIT_PROVIDER=attach",
+        )
+
+
+class Sandbox(Engine):
+    """A private engine (provider ``sandbox``).  Made by `open_sandbox`."""
+
+    provider = "sandbox"
+    owned = True
+
+    def __init__(
+        self, name: str, pack: packs.Pack, state: str | None, config: dict[str, Any], owner: Process, id_: str | None = None
+    ) -> None:
+        super().__init__()
+        self.name, self.pack, self.state, self.config = name, pack, state, config
+        self.id = id_ or f"{name}-{secrets.token_hex(3)}"
+        self.folder = paths.runtime() / self.id
+        self.data = paths.home() / "engines" / self.id
+        self._owner = owner
+        self._bound: dict[str, str] = {}
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._boot()
+
+    # -- from nothing to a daemon that answers
+
+    def _boot(self) -> None:
+        try:
+            self._write_folders()
+            self._start_keeper()
+        except BaseException:
+            self._end()
+            raise
+        self._finalizer = weakref.finalize(self, _terminate, self._keeper)
+
+    def _write_folders(self) -> None:
+        paths.need_space(paths.home(), NEEDED_BYTES, "start an engine")
+        for name in ("", "run", "host", "lower", "data", "upper"):
+            (self.folder / name).mkdir(mode=0o700)
+        self.data.mkdir(parents=True)
+        self._prepare_data()
+        rootless, machine = packs.rootless(), self.pack.is_machine
+        groups = cgroups.available()
+        rootfs.write_skeleton(self.data / "upper", self.name, self.config, rootless=rootless)
+        table = rootfs.mount_table(
+            self.folder, self.pack.rootfs, self.data, self._bound, rootless=rootless, on_tmpfs=machine, cgroups=groups
+        )
+        (self.folder / "fstab").write_text(table)
+        commandline.write(self.folder, self.pack)
+        record = {
+            "id": self.id,
+            "name": self.name,
+            "hostname": self.name,
+            "owner": vars(self._owner),
+            "created": time.time(),
+            "state": "starting",
+            "pack": self.pack.name,
+            "bound": self._bound,
+            "folder": str(self.folder),
+            "data": str(self.data),
+            "rootless": rootless,
+            "on_tmpfs": machine,
+            "own_cgroups": groups,
+            "boot": str(HERE / "boot.sh"),
+            "slirp": self.pack.program("usr/bin/slirp4netns"),
+        }
+        (self.folder / "engine.json").write_text(json.dumps(record))
+
+    def _prepare_data(self) -> None:
+        """Make the data folder, with the data-root empty or copied from the prepared state."""
+        for name in ("upper", "work", "containerd"):
+            (self.data / name).mkdir()
+        found = prepared.find(self.state) if self.state else None
+        if self.state and found is None:
+            raise UsageError(
+                "no such prepared state", seen=repr(self.state), expected=", ".join(prepared.names()) or "(none is kept)"
+            )
+        if found is None:
+            (self.data / "docker").mkdir()
+            self._bound = {}
+        else:
+            self._bound = prepared.copy_into(found, self.data / "docker")
+
+    def _start_keeper(self) -> None:
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from labkit.engine.keeper import main; sys.exit(main(sys.argv[2]))"
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", code, str(HERE.parent.parent), str(self.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / "keeper.log").open("ab"),
+            cwd="/",
+            start_new_session=True,
+        )
+        assert self._keeper.stdout is not None
+        log = self.folder / "keeper.log"
+        answer = self._keeper.stdout.read().decode(errors="replace")
+        if answer != "ready\n":
+            seen = answer.removeprefix("failed ").strip()
+            with suppress(OSError):
+                seen = seen or log.read_text()[-1500:].strip()
+            raise EngineFailed(
+                f"the engine {self.name!r} did not start ({self.pack.name})",
+                seen=seen or "its keeper ended without a word",
+                try_="labkit doctor",
+            )
+        record = json.loads((self.folder / "engine.json").read_text())
+        self._host = NamespaceHost(record["init"]["pid"], user=record["rootless"])
+
+    # -- reaching it
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.folder}/run/docker.sock"
+
+    @property
+    def host(self) -> Host:
+        return self._host
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return commandline.environ(self.folder)
+
+    def _connect(self) -> docker.DockerClient:
+        import docker
+
+        return docker.DockerClient(base_url=self.url, version="auto", timeout=60)
+
+    @property
+    def ports(self) -> list[PublishedPort]:
+        return read_ports(self.folder / "ports.json")
+
+    # -- the daemon
+
+    def _service(self, verb: str) -> None:
+        self._disconnect()
+        done = self.host.run(["engine-service", verb], check=False, timeout=60)
+        if not done.ok:
+            raise EngineFailed(
+                f"the daemon of {self.name!r} did not {verb}", seen=f"{done.stderr.strip()}\n{self.logs(tail=8)}".strip()
+            )
+
+    def start(self) -> None:
+        self._service("start")
+
+    def stop(self) -> None:
+        self._service("stop")
+
+    def kill(self) -> None:
+        self._service("kill")
+
+    def restart(self, config: dict[str, Any] | None = None) -> None:
+        before = self.host.read("/etc/docker/daemon.json")
+        self._service("stop")
+        self._merge(config)
+        try:
+            self._service("start")
+        except EngineFailed:
+            self.host.write("/etc/docker/daemon.json", before)
+            raise
+
+    def reload(self, config: dict[str, Any] | None = None) -> None:
+        self._merge(config)
+        self._service("reload")
+
+    def _merge(self, config: dict[str, Any] | None) -> None:
+        """Merge *config* into ``daemon.json`` on the host; a value of None removes a key."""
+        if config:
+            merged = {**json.loads(self.host.read("/etc/docker/daemon.json")), **config}
+            kept = {key: value for key, value in merged.items() if value is not None}
+            self.host.write("/etc/docker/daemon.json", json.dumps(kept, indent=2) + "\n")
+
+    def logs(self, tail: int | None = None) -> str:
+        lines = (self.folder / "run/dockerd.log").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-tail:] if tail else lines)
+
+    # -- its state as a whole
+
+    def reset(self) -> None:
+        in_use = self._environ_before is not None
+        self._end()
+        self._boot()
+        if in_use:
+            self.use()
+
+    def save(self, name: str) -> None:
+        prepared.find(name)  # refuses a bad name before anything is stopped
+        in_use = self._environ_before is not None
+        self._service("stop")
+        aside = paths.home() / f".{self.id}.saved"
+        (self.data / "docker").rename(aside)
+        self._end()
+        try:
+            prepared.keep(name, aside, self._bound)
+        finally:
+            erase(aside, rootless=packs.rootless())
+        self.state = name
+        self._boot()
+        if in_use:
+            self.use()
+
+    # -- the end
+
+    def _end(self) -> None:
+        self._disconnect()
+        if getattr(self, "_finalizer", None) is not None:
+            self._finalizer.detach()
+        _terminate(self._keeper)
+        self._keeper = None
+        for folder in (self.folder, self.data):
+            if folder.exists():
+                erase(folder, rootless=packs.rootless())
+
+    def close(self) -> None:
+        super().close()
+        self._end()
+        if _by_name.get(self.name) is self:
+            del _by_name[self.name]
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self._keeper is not None else f"engine  {self.name} (closed)"
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() if self._keeper is not None else f"<p>engine {self.name} (closed)</p>"
+
+
+def _terminate(keeper: subprocess.Popen[bytes] | None) -> None:
+    """Ask the keeper to end its engine, and wait until nothing of it is left."""
+    if keeper is None:
+        return
+    keeper.terminate()
+    try:
+        keeper.wait(15)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
+    if keeper.stdout is not None:
+        keeper.stdout.close()
