@@ -38,7 +38,8 @@ inside)
         ln -sf /usr/sbin/ip6tables-legacy /usr/local/sbin/ip6tables
     fi
     # containers do not reach what listens on the loopback of the user's machine; the daemon does, to pull from there
-    iptables --wait --table mangle --append FORWARD --destination 10.0.2.2 --jump DROP || true
+    iptables --wait --table mangle --append FORWARD --destination 10.0.2.2 \
+        --match conntrack --ctstate NEW --jump DROP || true
     /usr/local/sbin/engine-service start
     # process 1 of the host: it only waits, and so collects what its children leave behind
     sleep infinity &

@@ -43,6 +43,8 @@ start() {
     fi
     if ! running /run/docker.pid; then
         rm -f "$api" /run/docker.pid
+        # at its end the daemon takes down every mount below its data folder, the store's image layers too
+        [ ! -s /etc/fstab ] || mount --all
         . /etc/default/docker
         # shellcheck disable=SC2086 # one option a word
         setsid dockerd --containerd "$ctr" --host "unix://$api" --host unix:///run/docker.sock \

@@ -30,7 +30,7 @@ KIND = "engine"
 NEEDED_BYTES = 2 * 2**30
 
 _COMMON = (
-    "ca-certificates containerd docker-registry docker.io e2fsprogs iproute2 iptables kmod mount nftables passwd procps runc slirp4netns"
+    "ca-certificates containerd curl docker-registry docker.io e2fsprogs iproute2 iptables kmod mount nftables passwd procps runc slirp4netns"
 ).split()
 
 RECIPES: dict[str, tuple[str, list[str]]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from labkit.engine.keeper import erase
 from labkit.engine.packs import in_user_namespace, rootless
 from labkit.errors import LabkitError, UsageError
 
-__all__ = ["Prepared", "collect", "copy_into", "find", "keep", "names", "remove"]
+__all__ = ["Prepared", "collect", "copy_into", "find", "keep", "names", "remove", "store"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def _states() -> Path:
     return paths.home() / "prepared"
 
 
-def _layers() -> Path:
+def store() -> Path:
+    """Where image layers lie, a folder each."""
     return paths.home() / "layers"
 
 
@@ -59,25 +61,24 @@ def find(name: str) -> Prepared | None:
         return None
 
 
-def copy_into(prepared: Prepared, docker: Path) -> dict[str, str]:
-    """Copy *prepared* to the new data-root *docker*; return the bind mounts it needs: folder below it to source."""
+def copy_into(prepared: Prepared, docker: Path) -> None:
+    """Copy *prepared* to the new data-root *docker*; its layers are then still to be bound from `store`."""
     _run(["cp", "--archive", "--reflink=auto", str(prepared.docker), str(docker)])
-    return {f"overlay2/{layer}/diff": str(_layers() / layer) for layer in prepared.layers}
 
 
-def keep(name: str, docker: Path, bound: dict[str, str]) -> Prepared:
+def keep(name: str, docker: Path, bound: Sequence[str]) -> Prepared:
     """Make the data-root *docker* of an engine that has ended into the prepared state *name* (it is moved there).
 
-    *bound*: the layers that were bound into it already.
+    *bound*: ids of the layers that were bound into it already.
     """
     find(name)  # refuses a bad name
-    inherited = {path.split("/")[1] for path in bound}
+    inherited = set(bound)
     own = {layer for layer in _image_layers(docker) if (docker / "overlay2" / layer / "diff").is_dir()}
-    _layers().mkdir(exist_ok=True)
+    store().mkdir(exist_ok=True)
     for layer in own - inherited:
         diff = docker / "overlay2" / layer / "diff"
-        if not (_layers() / layer).exists():
-            _run(["mv", str(diff), str(_layers() / layer)])
+        if not (store() / layer).exists():
+            _run(["mv", str(diff), str(store() / layer)])
             _run(["mkdir", str(diff)])
     fresh = _states() / f".{name}.making"
     erase(fresh, rootless=rootless())
@@ -102,10 +103,9 @@ def remove(name: str) -> None:
 
 
 def collect(in_use: set[str]) -> int:
-    """Delete the layers that no prepared state and none of the paths *in_use* needs; return how many."""
+    """Delete the layers that no prepared state and none of the engines, which use *in_use*, needs; return how many."""
     wanted = {layer for name in names() if (state := find(name)) for layer in state.layers}
-    wanted |= {Path(path).name for path in in_use}
-    stale = [path for path in _layers().glob("*") if path.name not in wanted] if _layers().exists() else []
+    stale = [path for path in store().glob("*") if path.name not in wanted | in_use] if store().exists() else []
     for path in stale:
         erase(path, rootless=rootless())
     return len(stale)

@@ -7,7 +7,7 @@ none of it is ever seen on the machine.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ __all__ = ["mount_table", "write_skeleton"]
 HERE = Path(__file__).parent
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "kmsg", "fuse", "net/tun", "loop-control")
 LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+LAYERS = "/var/lib/labkit/layers"
+"""Where the host sees the store of image layers, read-only."""
+
 HOSTS = """\
 127.0.0.1 localhost
 127.0.1.1 {hostname}
@@ -39,21 +42,27 @@ disabled_plugins = [
 """
 
 
-def write_skeleton(upper: Path, hostname: str, config: Mapping[str, Any], *, rootless: bool) -> None:
-    """Fill *upper*, which lies over the pack, with the host's own files and the places to mount on."""
+def write_skeleton(
+    upper: Path, hostname: str, config: Mapping[str, Any], layers: Sequence[str], *, rootless: bool
+) -> None:
+    """Fill *upper*, which lies over the pack, with the host's own files and the places to mount on.
+
+    *layers*: ids of the image layers that come from the store; the host's own ``/etc/fstab`` puts them into the data-root.
+    """
     options = "--pidfile=/run/docker.pid" + (
         " --rootless --data-root=/var/lib/docker --exec-root=/run/docker --config-file=/etc/docker/daemon.json" if rootless else ""
     )
     texts = {
         "etc/hostname": f"{hostname}\n",
         "etc/hosts": HOSTS.format(hostname=hostname),
+        "etc/fstab": "".join(f"{LAYERS}/{id_} /var/lib/docker/overlay2/{id_}/diff none bind,ro 0 0\n" for id_ in layers),
         "etc/resolv.conf": "nameserver 10.0.2.3\n",
         "etc/default/docker": f'DOCKER_OPTS="{options}"\n',
         "etc/docker/daemon.json": json.dumps(config, indent=2) + "\n",
         "etc/containerd/config.toml": CONTAINERD,
         "usr/local/sbin/engine-service": (HERE / "engine-service.sh").read_text(),
     }
-    for folder in ("proc", "sys", "run", "tmp", "dev/pts", "dev/shm", "dev/net", "var/lib/docker", "var/lib/containerd", "srv"):
+    for folder in ("proc", "sys", "run", "tmp", "dev/pts", "dev/shm", "dev/net", "var/lib/docker", "var/lib/containerd", "srv", LAYERS[1:]):
         (upper / folder).mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         file = upper / name
@@ -74,9 +83,9 @@ def _devices() -> list[str]:
 
 
 def mount_table(
-    folder: Path, rootfs: Path, data: Path, bound: Mapping[str, str], *, rootless: bool, on_tmpfs: bool, cgroups: bool
+    folder: Path, rootfs: Path, data: Path, store: Path | None, *, rootless: bool, on_tmpfs: bool, cgroups: bool
 ) -> str:
-    """The fstab of an engine whose runtime folder is *folder*; *bound*: folders below the data-root and what they show.
+    """The fstab of an engine whose runtime folder is *folder*; *store*: the image layers that it may use.
 
     *on_tmpfs*: what is written to the host's root goes to memory, since the pack is the machine's own root and overlayfs
     wants its layers apart.  *cgroups*: show the engine its own groups as the root.
@@ -98,7 +107,7 @@ def mount_table(
         (folder / "run", host / "run/labkit", "none", "bind,X-mount.mkdir"),
         (data / "docker", host / "var/lib/docker", "none", "bind"),
         (data / "containerd", host / "var/lib/containerd", "none", "bind"),
-        *((source, host / "var/lib/docker" / below, "none", "bind,ro") for below, source in bound.items()),
+        *([(store, host / LAYERS[1:], "none", "bind,ro")] if store else []),
         *_cgroup_rows(host, cgroups),
     ]
     return "".join(f"{_escape(a)} {_escape(b)} {type_} {options} 0 0\n" for a, b, type_, options in rows)

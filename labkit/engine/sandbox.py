@@ -113,7 +113,7 @@ class Sandbox(Engine):
         self.folder = paths.runtime() / self.id
         self.data = paths.home() / "engines" / self.id
         self._owner = owner
-        self._bound: dict[str, str] = {}
+        self._bound: list[str] = []  # image layers from the store
         self._keeper: subprocess.Popen[bytes] | None = None
         self._boot()
 
@@ -136,9 +136,10 @@ class Sandbox(Engine):
         self._prepare_data()
         rootless, machine = packs.rootless(), self.pack.is_machine
         groups = cgroups.available()
-        rootfs.write_skeleton(self.data / "upper", self.name, self.config, rootless=rootless)
+        rootfs.write_skeleton(self.data / "upper", self.name, self.config, self._bound, rootless=rootless)
+        store = prepared.store() if self._bound else None
         table = rootfs.mount_table(
-            self.folder, self.pack.rootfs, self.data, self._bound, rootless=rootless, on_tmpfs=machine, cgroups=groups
+            self.folder, self.pack.rootfs, self.data, store, rootless=rootless, on_tmpfs=machine, cgroups=groups
         )
         (self.folder / "fstab").write_text(table)
         commandline.write(self.folder, self.pack)
@@ -172,9 +173,10 @@ class Sandbox(Engine):
             )
         if found is None:
             (self.data / "docker").mkdir()
-            self._bound = {}
+            self._bound = []
         else:
-            self._bound = prepared.copy_into(found, self.data / "docker")
+            prepared.copy_into(found, self.data / "docker")
+            self._bound = found.layers
 
     def _start_keeper(self) -> None:
         code = "import sys; sys.path.insert(0, sys.argv[1]); from labkit.engine.keeper import main; sys.exit(main(sys.argv[2]))"
