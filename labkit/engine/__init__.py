@@ -9,7 +9,8 @@ from __future__ import annotations
 import html
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -119,6 +120,14 @@ class Engine(ABC):
     @abstractmethod
     def ports(self) -> list[PublishedPort]:
         """Published ports of running containers and where each is reached from this machine."""
+
+    @contextmanager
+    def approve(self, kind: str, name: str) -> Iterator[None]:
+        """While this lasts, labkit may change the object *name* of *kind* (``container``, ``image``, ``volume``, ``network``).
+
+        On a private engine everything is labkit's, and this has no effect.
+        """
+        yield
 
     def use(self) -> Self:
         """Point this process at the engine (``os.environ``), so that ``!docker …`` in a notebook reaches it.

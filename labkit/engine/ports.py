@@ -13,12 +13,12 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["Forwarder", "PublishedPort", "read_ports"]
+__all__ = ["Forwarder", "PublishedPort", "published", "read_ports"]
 
 GUEST = "10.0.2.100"
 """The engine's own address on the link that slirp4netns makes (slirp4netns(1))."""
@@ -45,6 +45,10 @@ class PublishedPort:
     def address(self) -> str:
         """``127.0.0.1:PORT``, or an empty string where it is not reachable."""
         return f"127.0.0.1:{self.local_port}" if self.local_port else ""
+
+    def reached_at(self, local_port: int | None, note: str = "") -> PublishedPort:
+        """The same port, reached on *local_port* of this machine."""
+        return replace(self, local_port=local_port, note=note)
 
     def __str__(self) -> str:
         left = f"{self.container} {self.container_port}/{self.protocol}"
@@ -106,11 +110,11 @@ class Forwarder:
         connection.request("GET", "/containers/json")
         containers = json.load(connection.getresponse())
         connection.close()
-        published = {key: row for row in _published(containers) for key in [(row.protocol, row.engine_address, row.engine_port)]}
-        for key in [key for key in self._active if key not in published]:
+        wanted = {(row.protocol, row.engine_address, row.engine_port): row for row in published(containers)}
+        for key in [key for key in self._active if key not in wanted]:
             forward, _ = self._active.pop(key)
             self._call("remove_hostfwd", id=forward)
-        rows = [self._forward(key, row) for key, row in published.items()]
+        rows = [self._forward(key, row) for key, row in wanted.items()]
         rows.sort(key=lambda row: (row.container, row.container_port, row.protocol))
         fresh = self._state.with_suffix(".new")
         fresh.write_text(json.dumps([asdict(row) for row in rows]))
@@ -131,10 +135,10 @@ class Forwarder:
                     self._active[key] = (int(reply["return"]["id"]), local)
                     break
             else:
-                return _at(row, None, f"slirp4netns: {reply.get('error', reply)}")
+                return row.reached_at(None, f"slirp4netns: {reply.get('error', reply)}")
         local = self._active[key][1]
         taken = f"port {row.engine_port} of this machine is taken or needs root" if local != row.engine_port else ""
-        return _at(row, local, taken)
+        return row.reached_at(local, taken)
 
     def _call(self, execute: str, **arguments: Any) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -147,17 +151,14 @@ class Forwarder:
         return answer
 
 
-def _published(containers: list[dict[str, Any]]) -> Iterator[PublishedPort]:
+def published(containers: list[dict[str, Any]]) -> Iterator[PublishedPort]:
+    """What running *containers* (rows of ``GET /containers/json``) publish over IPv4, not reached from anywhere yet."""
     for container in containers:
         for port in container.get("Ports") or []:
             address = port.get("IP", "")
             if port.get("PublicPort") and port["Type"] in ("tcp", "udp") and ":" not in address:
                 name = container["Names"][0].lstrip("/")
                 yield PublishedPort(name, port["PrivatePort"], port["Type"], address, port["PublicPort"], None)
-
-
-def _at(row: PublishedPort, local_port: int | None, note: str) -> PublishedPort:
-    return PublishedPort(**{**asdict(row), "local_port": local_port, "note": note})
 
 
 def _unspecified(address: str) -> bool:
