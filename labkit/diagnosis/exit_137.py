@@ -1,0 +1,300 @@
+"""Exit code 137: who killed it, and why?
+
+137 is 128 + 9: PID 1 ended by SIGKILL, or returned 137 itself.  The state record alone cannot tell the
+causes apart. Measured on engines 20.10 and 26.1: ``State.OOMKilled`` says that *some* process of the
+container was killed for memory, in this life or in an earlier one (a start does not clear it; 20.10 shows
+it only after the death, 26.1 at once).  So the verdict rests on the events of the last life, on the
+kernel's log, which alone names the victim, and while PID 1 lives on its cgroup's counters.  What is missing
+is said, and the verdict is then weaker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from labkit import observe
+from labkit.diagnosis.findings import Confidence, Finding
+from labkit.observe.kernel import KernelLog, OomKill
+from labkit.observe.lives import Life, lives
+from labkit.observe.memory import MemoryCounters
+from labkit.observe.readings import Unreadable
+from labkit.observe.records import Evidence
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["CODES", "Seen", "diagnose", "explain", "look"]
+
+TITLES = {
+    "oom-of-pid-1": "The kernel killed PID 1 because the container had used all the memory it may use.",
+    "oom-of-child": "The kernel killed a child process for memory. PID 1 was not its victim.",
+    "killed": "PID 1 was killed with SIGKILL. Memory had nothing to do with it.",
+    "stop-timed-out": "It was asked to stop, PID 1 did not end in time, and the engine killed it.",
+    "not-137": "It did not end with exit code 137.",
+    "running": "It is running, and nothing in it was killed for memory under its present limit.",
+    "undecided": "The evidence that is left does not tell who killed it.",
+}
+CODES = tuple(TITLES)
+SIGKILL = 9
+AT_ONCE = 2_000_000_000
+"""Nanoseconds between a kill for memory and the death that it caused."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that the diagnosis looks at, read at one time."""
+
+    container: observe.Container
+    events: observe.EventLog
+    memory: MemoryCounters | Unreadable
+    kernel: KernelLog | Unreadable
+
+
+def diagnose(engine: Engine, container: str) -> Finding:
+    """Explain how the container called *container* ended, or what was killed in it while it runs."""
+    return explain(look(engine, container))
+
+
+def look(engine: Engine, container: str) -> Seen:
+    """Read every source once.  Raises `UsageError` when there is no such container."""
+    facts = observe.container(engine, container)
+    return Seen(
+        facts, observe.events(engine, facts), observe.memory(engine, facts), observe.kernel_log(engine, facts)
+    )
+
+
+def explain(seen: Seen) -> Finding:
+    """The finding that follows from what was *seen*; the same input always gives the same finding."""
+    if seen.container.running:
+        return _while_running(seen)
+    if seen.container.exit_code != 137:
+        return _finding(seen, "not-137", [_state(seen)])
+    last = lives(seen.events)[-1:]
+    return _of_death(seen, last[0] if last else Life((), complete=False))
+
+
+# -- PID 1 lives
+
+
+def _while_running(seen: Seen) -> Finding:
+    evidence = [_state(seen), _counters(seen.memory)]
+    if _killed_under_present_limit(seen):
+        evidence.append(Evidence(source="docker events", fact=_told(_last_life(seen))))
+        return _finding(seen, "oom-of-child", [*evidence, _kernel(seen.kernel)], remedy="memory")
+    death = _death_before_restart(seen)
+    if death:
+        policy = f"restarted {seen.container.restarts} times by its policy, {seen.container.restart_policy}"
+        return _of_death(seen, death, [Evidence(source="docker inspect", fact=policy)])
+    return _finding(seen, "running", evidence)
+
+
+def _killed_under_present_limit(seen: Seen) -> bool:
+    """Whether a process was killed in this life and no ``docker update`` came after it."""
+    counted = seen.memory.oom_kills > 0 if isinstance(seen.memory, MemoryCounters) else False
+    last = [event.action for event in seen.events if event.action in ("update", "oom", "start")][-1:]
+    if last in (["oom"], ["update"]):
+        return last == ["oom"]
+    life = _last_life(seen)
+    known = life.complete and not life.named("oom")
+    return counted and (known or not _limit_was_raised(seen.memory))
+
+
+def _limit_was_raised(memory: MemoryCounters | Unreadable) -> bool:
+    """Whether the peak is below the limit: then what was killed was killed under a lower one."""
+    if not isinstance(memory, MemoryCounters) or memory.peak is None or memory.limit is None:
+        return False
+    return memory.peak < memory.limit
+
+
+def _death_before_restart(seen: Seen) -> Life | None:
+    """The life whose death a restart policy has just answered, unless something was updated since."""
+    death = lives(seen.events)[-2:-1]
+    if not seen.container.restarts or not death or not death[0].death or death[0].death.exit_code != 137:
+        return None
+    updated = [event.nano for event in seen.events if event.action == "update"]
+    return None if updated and updated[-1] > death[0].death.nano else death[0]
+
+
+# -- PID 1 is dead
+
+
+def _of_death(seen: Seen, life: Life, before: list[Evidence] | None = None) -> Finding:
+    """Who ended this *life*, which ended with exit code 137."""
+    victim = _victim(seen)
+    evidence = [*(before or []), _state(seen), *_leftover(seen, life), _story(life), _kernel(seen.kernel)]
+    fatal = [event for event in life.named("kill") if event.signal == SIGKILL]
+    if victim and victim.first:
+        return _memory(seen, "oom-of-pid-1", evidence, victim)
+    if fatal:
+        return _finding(seen, _who_sent_it(seen, life), evidence, advice=_sigkill_advice(seen, life))
+    if victim and victim.first is False:
+        return _memory(seen, "oom-of-child", evidence, victim)
+    if victim or _memory_ran_out_at(life):
+        return _memory(seen, "undecided", evidence, victim, ("oom-of-pid-1", "oom-of-child"))
+    return _without_a_cause(seen, life, evidence)
+
+
+def _victim(seen: Seen) -> OomKill | None:
+    """The kernel's last kill in the container near its death; one of PID 1 goes before one of a child."""
+    end = seen.container.finished_at
+    if not isinstance(seen.kernel, KernelLog) or end is None:
+        return None
+    near = [k for k in seen.kernel.kills if timedelta(seconds=-10) <= k.at - end <= timedelta(seconds=2)]
+    return max(near, key=lambda kill: (kill.first is True, kill.at), default=None)
+
+
+def _memory_ran_out_at(life: Life) -> bool:
+    """Whether an ``oom`` event came just before this life ended."""
+    death = life.death
+    return death is not None and any(death.nano - event.nano < AT_ONCE for event in life.named("oom"))
+
+
+def _who_sent_it(seen: Seen, life: Life) -> str:
+    """``docker stop`` sends the stop signal, waits, sends SIGKILL; afterwards the engine reports a
+    ``stop``.
+    """
+    asked = any(event.signal != SIGKILL for event in life.named("kill"))
+    asked = asked or (not life.complete and seen.container.stop_signal not in ("SIGKILL", "9"))
+    return "stop-timed-out" if asked and life.named("stop") else "killed"
+
+
+def _sigkill_advice(seen: Seen, life: Life) -> str:
+    if _who_sent_it(seen, life) == "killed":
+        return "Somebody sent SIGKILL through the engine: docker kill, or a client of its API."
+    return f"PID 1 does not act on {seen.container.stop_signal}: handle it, or run the container with --init."
+
+
+def _memory(
+    seen: Seen,
+    code: str,
+    evidence: list[Evidence],
+    victim: OomKill | None,
+    candidates: tuple[str, ...] = (),
+) -> Finding:
+    """A death for memory.  A higher limit helps only when the limit that was reached is the container's
+    own.
+    """
+    confidence: Confidence = "undecided" if candidates else "certain"
+    own = seen.container.memory is not None and (victim is None or victim.limit_of == victim.folder)
+    advice = (
+        "" if own else "The limit that was reached is not the container's own: a higher one would not help."
+    )
+    return _finding(
+        seen,
+        code,
+        evidence,
+        confidence=confidence,
+        candidates=candidates,
+        remedy="memory" if own else "",
+        advice=advice,
+    )
+
+
+def _without_a_cause(seen: Seen, life: Life, evidence: list[Evidence]) -> Finding:
+    """No kill and no shortage of memory is on record: either it left no record, or the record is lost."""
+    if life.complete and life.death:
+        advice = "No client of the engine sent it: kill -9 on the host, or PID 1 returned 137 itself."
+        return _finding(seen, "killed", evidence, confidence="likely", advice=advice)
+    lost = "The events of its death are lost, so it can be any of these."
+    shortage = ("oom-of-pid-1", "oom-of-child") if seen.container.oom_killed else ()
+    candidates = (*shortage, "killed", "stop-timed-out")
+    return _finding(seen, "undecided", evidence, confidence="undecided", candidates=candidates, advice=lost)
+
+
+# -- evidence
+
+
+def _finding(
+    seen: Seen,
+    code: str,
+    evidence: list[Evidence],
+    *,
+    confidence: Confidence = "certain",
+    candidates: tuple[str, ...] = (),
+    remedy: str = "",
+    advice: str = "",
+) -> Finding:
+    return Finding(
+        diagnosis="exit-137",
+        object=seen.container.name,
+        code=code,
+        title=TITLES[code],
+        confidence=confidence,
+        incident=code not in ("running", "not-137"),
+        evidence=tuple(evidence),
+        candidates=candidates,
+        remedy=remedy,
+        advice=advice,
+    )
+
+
+def _last_life(seen: Seen) -> Life:
+    return (lives(seen.events) or [Life((), complete=False)])[-1]
+
+
+def _state(seen: Seen) -> Evidence:
+    facts = seen.container
+    ended = f"status {facts.status}, exit code {facts.exit_code}, OOMKilled {str(facts.oom_killed).lower()}"
+    return Evidence(
+        source="docker inspect",
+        fact=f"{ended}, limit {facts.memory or 'none'}",
+        detail=f"id {facts.id}, started {facts.started_at}, finished {facts.finished_at}",
+    )
+
+
+def _leftover(seen: Seen, life: Life) -> list[Evidence]:
+    """A remark where ``OOMKilled`` would mislead."""
+    if not seen.container.oom_killed or not life.complete or _memory_ran_out_at(life):
+        return []
+    when = "earlier in this life" if life.named("oom") else "in an earlier life (a start does not clear it)"
+    return [
+        Evidence(
+            source="docker inspect", fact=f"OOMKilled tells of a process killed {when}, not of this death"
+        )
+    ]
+
+
+def _story(life: Life) -> Evidence:
+    if not life.death:
+        return Evidence(
+            source="docker events",
+            fact="none of this death: the engine keeps its last 256 events, until its daemon restarts",
+        )
+    missing = "" if life.complete else "… (older ones are forgotten), "
+    return Evidence(
+        source="docker events",
+        fact=missing + _told(life),
+        detail=", ".join(f"{event.at.isoformat()} {event}" for event in life.events),
+    )
+
+
+def _told(life: Life) -> str:
+    shown = [str(event) for event in life.events if not event.action.startswith("exec_")]
+    return ", ".join(shown[:3] + (["…"] if len(shown) > 8 else []) + shown[3:][-5:]) or "none"
+
+
+def _kernel(log: KernelLog | Unreadable) -> Evidence:
+    if isinstance(log, Unreadable):
+        return Evidence(source=log.source, fact=f"not readable: {log.reason}")
+    if not log.kills:
+        return Evidence(source="kernel log", fact="no process of this container was killed for memory")
+    last = log.kills[-1]
+    who = {True: "PID 1", False: "not PID 1", None: "the log does not say whether it was PID 1"}[last.first]
+    return Evidence(
+        source="kernel log",
+        fact=f"killed {last.victim} for memory: {who}",
+        detail=f"{last.at}, process {last.pid} on the host, limit of {last.limit_of or 'the machine'}",
+    )
+
+
+def _counters(memory: MemoryCounters | Unreadable) -> Evidence:
+    if isinstance(memory, Unreadable):
+        return Evidence(source=memory.source, fact=f"not readable: {memory.reason}")
+    killed = "a process was killed for memory" if memory.oom_kills else "no process was killed for memory"
+    return Evidence(
+        source=f"cgroup v{memory.version}, {memory.source}",
+        fact=f"{killed} since the last start",
+        detail=f"{memory.oom_kills} killed, peak {memory.peak}, limit {memory.limit}, in {memory.folder}",
+    )

@@ -1,0 +1,79 @@
+"""Faults: each makes a real incident in a private engine, proves that it is there, and undoes it.
+
+One file is one fault; its stem is its name (``exit_137.py`` is ``exit-137``).  A fault is a module with
+
+- ``VARIANTS``: the ways in which it can be made, by name;
+- ``inject(engine, variant, container)``: makes it, and returns when it is there;
+- ``oracle(engine, container)``: the variant that is present, or None, from sources that no diagnosis shares;
+- ``undo(engine, container)``: leaves nothing of it.
+
+No diagnosis and no runbook may import a fault.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from labkit.errors import Refused, UsageError
+from labkit.faults.variants import Variant
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["Fault", "Variant", "get", "inject", "names"]
+
+_NOT_FAULTS = {"variants", "wire"}
+
+
+class Fault(Protocol):
+    """What a module in this folder offers."""
+
+    VARIANTS: Mapping[str, Variant]
+
+    def inject(self, engine: Engine, variant: str, container: str = "web") -> None:
+        """Make the incident, in a new container called *container*."""
+
+    def oracle(self, engine: Engine, container: str = "web") -> str | None:
+        """The variant that is present now, or None."""
+
+    def undo(self, engine: Engine, container: str = "web") -> None:
+        """Remove everything that `inject` made.  Safe to call twice."""
+
+
+def names() -> list[str]:
+    """The names of all faults."""
+    stems = {module.name for module in pkgutil.iter_modules(__path__)} - _NOT_FAULTS
+    return sorted(stem.replace("_", "-") for stem in stems)
+
+
+def get(name: str) -> Fault:
+    """The fault called *name*.  Raises `UsageError`, with the nearest name, when there is none."""
+    if name not in names():
+        near = get_close_matches(name, names(), n=1)
+        raise UsageError("no such fault", seen=repr(name), expected=" or ".join(near or names()))
+    return cast(Fault, import_module(f"{__name__}.{name.replace('-', '_')}"))
+
+
+def inject(engine: Engine, name: str, variant: str | None = None, container: str = "web") -> str:
+    """Make the fault *name* in a private engine, in its first variant or in *variant*; returns the variant.
+
+    Raises `Refused` on a shared engine, `UsageError` for a variant that the fault does not have.
+    """
+    fault = get(name)
+    chosen = variant or next(iter(fault.VARIANTS))
+    if not engine.owned:
+        raise Refused(
+            f"the fault {name} is not made on a shared engine",
+            seen=f"engine {engine.name!r} ({engine.url})",
+            try_="use a private engine: labkit.open_engine('sandbox')",
+        )
+    if chosen not in fault.VARIANTS:
+        raise UsageError(
+            f"the fault {name} has no such variant", seen=repr(chosen), expected=" or ".join(fault.VARIANTS)
+        )
+    fault.inject(engine, chosen, container)
+    return chosen

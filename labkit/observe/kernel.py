@@ -1,0 +1,120 @@
+"""What the kernel's log says about processes killed for memory: the one source that names the victim.
+
+The engine only reports that *some* process of a container was killed.  The kernel prints the victim, its
+cgroup (whose path holds the container's id) and a table of all processes that were there (mm/oom_kill.c,
+``dump_header``).  It prints the table for at most ten kills in five seconds, machine-wide; past that the
+kill cannot be told to a container.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from labkit.observe.containers import Container
+from labkit.observe.readings import Unreadable
+from labkit.observe.tables import Table, Tabular
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["KernelLog", "OomKill", "kernel_log", "parse"]
+
+_SOURCE = "kernel log"
+_LINE = re.compile(r"^\[\s*(\d+\.\d+)\] (.*)$")
+_TASK = re.compile(r"^\[\s*(\d+)\].*\s(\S+)$")
+_KILL = re.compile(
+    r"oom-kill:constraint=(?P<constraint>\w+),.*?(?:,oom_memcg=(?P<memcg>[^,]+))?(?:,global_oom)?"
+    r",task_memcg=(?P<task_memcg>[^,]+),task=(?P<task>.+),pid=(?P<pid>\d+),uid=\d+$"
+)
+
+
+@dataclass(frozen=True)
+class OomKill:
+    """One kill: the *victim*'s name, the cgroup it was in (*folder*), and the cgroup whose limit was
+    reached (*limit_of*).
+
+    *limit_of* is empty when the whole machine was out of memory.  *others*: the names of the processes that
+    were in reach, *victim* left out.  *first*: whether the victim was the oldest process there (in a
+    container: its PID 1); None when the kernel printed no table.
+    """
+
+    at: datetime
+    victim: str
+    pid: int
+    folder: str
+    limit_of: str
+    first: bool | None
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class KernelLog(Tabular):
+    """The kills in one container's cgroup, oldest first."""
+
+    kills: tuple[OomKill, ...]
+
+    def table(self) -> Table:
+        first = {True: "PID 1 of the container", False: "a child", None: "unknown (no process table)"}
+        rows = [[kill.victim, first[kill.first], ", ".join(kill.others) or "-"] for kill in self.kills[-5:]]
+        return Table(
+            ["killed for memory", "which was", "others in the container"],
+            rows,
+            empty="the kernel log has no kill in this container",
+        )
+
+    def details(self) -> Table:
+        rows = [
+            [kill.at.isoformat(), kill.victim, kill.pid, kill.limit_of or "the machine"]
+            for kill in self.kills
+        ]
+        return Table(["time", "killed", "process id on the host", "limit of"], rows)
+
+
+def kernel_log(engine: Engine, of: Container) -> KernelLog | Unreadable:
+    """The kills in the container *of*; `Unreadable`, with the reason, where the log cannot be read."""
+    if not engine.host.available:
+        return Unreadable(_SOURCE, engine.host.reason)
+    done = engine.host.run("date +%s.%N; cat /proc/uptime; dmesg", check=False)
+    if not done.ok:
+        return Unreadable(_SOURCE, done.stderr.strip() or f"dmesg ended with {done.code}")
+    clock, uptime, log = done.stdout.split("\n", 2)
+    return KernelLog(
+        tuple(kill for kill in parse(log, float(clock) - float(uptime.split()[0])) if of.id in kill.folder)
+    )
+
+
+def parse(log: str, boot: float) -> list[OomKill]:
+    """The kills in the text of dmesg(1); *boot* is when the machine started, in seconds since 1970."""
+    kills, tasks = [], list[tuple[int, str]]()
+    for line in log.splitlines():
+        match = _LINE.match(line)
+        if not match:
+            continue
+        stamp, text = float(match[1]), match[2]
+        if "[  pid  ]" in text:
+            tasks = []
+        elif task := _TASK.match(text):
+            tasks.append((int(task[1]), task[2]))
+        elif kill := _KILL.match(text):
+            kills.append(_kill(kill, datetime.fromtimestamp(boot + stamp, UTC), tasks))
+            tasks = []
+    return kills
+
+
+def _kill(found: re.Match[str], at: datetime, tasks: list[tuple[int, str]]) -> OomKill:
+    pid = int(found["pid"])
+    own_limit = found["constraint"] == "CONSTRAINT_MEMCG"
+    return OomKill(
+        at=at,
+        victim=found["task"],
+        pid=pid,
+        folder=found["task_memcg"],
+        limit_of=(found["memcg"] or "") if own_limit else "",
+        # the table of a machine-wide shortage lists every process of the machine, so being first
+        # there says nothing
+        first=tasks[0][0] == pid if tasks and own_limit and found["memcg"] == found["task_memcg"] else None,
+        others=tuple(name for number, name in tasks if number != pid) if own_limit else (),
+    )

@@ -1,0 +1,154 @@
+"""The memory counters that the kernel keeps for a running container, from its cgroup (version 1 or 2).
+
+Sources: kernel documents admin-guide/cgroup-v1/memory and admin-guide/cgroup-v2; cgroups(7) for where they
+are found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from labkit.errors import LabkitError
+from labkit.observe.containers import Container
+from labkit.observe.quantities import ByteSize
+from labkit.observe.readings import Unreadable
+from labkit.observe.tables import Table, Tabular
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+    from labkit.engine.host import Host
+
+__all__ = ["MemoryCounters", "memory"]
+
+_SOURCE = "cgroup memory counters"
+_UNLIMITED = 2**62
+"""Version 1 writes "no limit" as a number near 2**63."""
+
+
+@dataclass(frozen=True, repr=False)
+class MemoryCounters(Tabular):
+    """Memory of one container's cgroup, counted since the container was last started.
+
+    *limit*, *usage* and *peak* in bytes (*peak* is None on version 2 before Linux 5.19); *hit_limit*: how
+    often an allocation ran into the limit; *oom_kills*: how many of its processes were killed for memory.
+    """
+
+    version: int
+    folder: str
+    limit: ByteSize | None
+    usage: ByteSize
+    peak: ByteSize | None
+    hit_limit: int
+    oom_kills: int
+
+    @property
+    def source(self) -> str:
+        """The file that holds `oom_kills`."""
+        return "memory.oom_control" if self.version == 1 else "memory.events"
+
+    def table(self) -> Table:
+        reached = self.limit is not None and self.peak is not None and self.peak >= 0.99 * self.limit
+        rows = [
+            ("limit", self.limit or "no limit"),
+            ("reached its limit", reached if self.peak is not None else "unknown (no peak in this kernel)"),
+            ("processes killed for memory", "some" if self.oom_kills else "none"),
+        ]
+        return Table(["counter", "value"], rows, caption="cgroup, since the container was started")
+
+    def details(self) -> Table:
+        rows = [
+            ("cgroup", f"v{self.version} {self.folder}"),
+            ("limit", self.limit or "no limit"),
+            ("usage", self.usage),
+            ("peak", self.peak),
+            ("times at the limit", self.hit_limit),
+            ("processes killed for memory", self.oom_kills),
+        ]
+        return Table(["counter", "value"], rows)
+
+
+def memory(engine: Engine, of: Container) -> MemoryCounters | Unreadable:
+    """The counters of the running container *of*; `Unreadable`, with the reason, where there are none to be
+    read.
+    """
+    if not of.running:
+        return Unreadable(_SOURCE, "the container is not running, and its cgroup ended with it")
+    if not engine.host.available:
+        return Unreadable(_SOURCE, engine.host.reason)
+    try:
+        return _read(engine.host, of.pid)
+    except (LabkitError, KeyError) as error:
+        return Unreadable(_SOURCE, f"not found: {str(error).splitlines()[0]}")
+
+
+_FILES = {
+    1: {
+        "limit": "memory.limit_in_bytes",
+        "usage": "memory.usage_in_bytes",
+        "peak": "memory.max_usage_in_bytes",
+        "hit_limit": "memory.failcnt",
+        "oom_kills": "memory.oom_control oom_kill",
+    },
+    2: {
+        "limit": "memory.max",
+        "usage": "memory.current",
+        "peak": "memory.peak",
+        "hit_limit": "memory.events max",
+        "oom_kills": "memory.events oom_kill",
+    },
+}
+"""By cgroup version: the file of each counter, and in a file of many lines the key."""
+
+
+def _read(host: Host, pid: int) -> MemoryCounters:
+    version, folder = _folder(host.read("/proc/self/mountinfo"), host.read(f"/proc/{pid}/cgroup"))
+    files = sorted({f"{folder}/{place.split()[0]}" for place in _FILES[version].values()})
+    return _counters(version, folder, host.run(["grep", "-sH", "", *files], check=False).stdout)
+
+
+def _counters(version: int, folder: str, listing: str) -> MemoryCounters:
+    """The counters from a *listing* of ``file:line``, as ``grep -H`` prints it."""
+    found: dict[str, str] = {}
+    for line in listing.splitlines():
+        path, _, text = line.partition(":")
+        key, _, value = text.rpartition(" ")
+        found[f"{PurePosixPath(path).name} {key}".strip()] = value
+    values = {name: found[place] for name, place in _FILES[version].items() if place in found}
+    bounded = values["limit"] != "max" and int(values["limit"]) < _UNLIMITED
+    return MemoryCounters(
+        version=version,
+        folder=folder,
+        limit=ByteSize(values["limit"]) if bounded else None,
+        usage=ByteSize(values["usage"]),
+        peak=ByteSize(values["peak"]) if "peak" in values else None,
+        hit_limit=int(values["hit_limit"]),
+        oom_kills=int(values["oom_kills"]),
+    )
+
+
+def _folder(mounts: str, cgroups: str) -> tuple[int, str]:
+    """The cgroup version that counts memory, and the folder of the process whose ``/proc/PID/cgroup`` is
+    given.
+    """
+    for line in cgroups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return 1, _within(mounts, "cgroup", "memory", path)
+    path = next(line.split(":", 2)[2] for line in cgroups.splitlines() if line.startswith("0::"))
+    return 2, _within(mounts, "cgroup2", "", path)
+
+
+def _within(mounts: str, kind: str, option: str, path: str) -> str:
+    """Where *path* of a hierarchy is found, from the text of ``/proc/self/mountinfo`` (proc(5))."""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        root, mount_point = left.split()[3:5]
+        filesystem, _, options = right.split(" ", 2)
+        if filesystem == kind and (not option or option in options.split(",")):
+            inside = path.removeprefix(root.rstrip("/")) if path.startswith(root) else path
+            return mount_point + inside
+    raise LabkitError(
+        f"no {kind} file system with {option or 'the unified hierarchy'} is mounted on the host"
+    )

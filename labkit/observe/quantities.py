@@ -1,0 +1,90 @@
+"""Amounts as people write them: ``512m`` for bytes, ``10s`` for time.  Numbers to Python, words to people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+__all__ = ["ByteSize", "Duration"]
+
+_POWERS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class ByteSize(int):
+    """A number of bytes, written as Docker's ``--memory`` takes it: ``512m``, ``1.5g``, ``64MiB``, ``65536``.
+
+    Every unit is a power of 1024, as in Docker (``512mb`` is 512 MiB there too).  ``str()`` gives the
+    shortest exact form, which reads back as the same number.
+    """
+
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """Read *given* (text or a whole number).  Raises `ValueError` saying what is expected."""
+        if isinstance(given, int) and not isinstance(given, bool):
+            number, power = Decimal(given), 0
+        else:
+            match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", str(given).strip().lower())
+            if not match:
+                raise ValueError("a size such as 512m, 1.5g or 67108864")
+            number, power = Decimal(match[1]), _POWERS[match[2] or "b"]
+        if number <= 0:
+            raise ValueError("a size above zero")
+        return cls(number * 2**power)
+
+    def __str__(self) -> str:
+        for unit in ("t", "g", "m", "k"):
+            if self and self % 2 ** _POWERS[unit] == 0:
+                return f"{self // 2 ** _POWERS[unit]}{unit}"
+        return f"{int(self)}b"
+
+    def __repr__(self) -> str:
+        return f"ByteSize('{self}')"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return _schema(cls.parse)
+
+
+class Duration(float):
+    """A time in seconds, written ``10s``, ``500ms``, ``2m``, ``1h30m`` or as a plain number of seconds."""
+
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """Read *given* (text or a number of seconds).  Raises `ValueError` saying what is expected."""
+        text = str(given).strip().lower()
+        if not isinstance(given, bool) and re.fullmatch(r"\d+(\.\d+)?", text):
+            return cls(float(text))
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise ValueError("a time such as 10s, 500ms, 2m or 1h30m")
+        return cls(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+
+    def __str__(self) -> str:
+        if 0 < self < 1:
+            return f"{round(self * 1000)}ms"
+        minutes, seconds = divmod(float(self), 60)
+        return (f"{minutes:.0f}m" if minutes else "") + (f"{seconds:g}s" if seconds or not minutes else "")
+
+    def __repr__(self) -> str:
+        return f"Duration('{self}')"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return _schema(cls.parse)
+
+
+def _schema(parse: Callable[[object], Any]) -> CoreSchema:
+    from pydantic_core import core_schema
+
+    return core_schema.no_info_plain_validator_function(
+        parse,
+        serialization=core_schema.to_string_ser_schema(),
+        json_schema_input_schema=core_schema.str_schema(),
+    )
