@@ -41,7 +41,8 @@ class Keeper:
         self.record = record
         self.folder = Path(record["folder"])
         self.log = (self.folder / "keeper.log").open("ab", buffering=0)
-        self.owner = Process(**record["owner"]).open()
+        # without an owner, only a signal ends it
+        self.watched = [Process(**record["owner"]).open()] if record["owner"] else []
         self.boot: subprocess.Popen[bytes] | None = None
         self.slirp: subprocess.Popen[bytes] | None = None
         self.wake, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -151,7 +152,7 @@ class Keeper:
         end = time.monotonic() + START_TIMEOUT
         while time.monotonic() < end:
             yield
-            if self.ended([self.owner, self.wake]):
+            if self.ended([*self.watched, self.wake]):
                 raise RuntimeError("the owner ended, or asked for the end, during the start")
             for process in (self.boot, self.slirp):
                 if process is not None and process.poll() is not None:
@@ -183,7 +184,7 @@ class Keeper:
             )
             threading.Thread(target=forwarder.follow, daemon=True).start()
         boot = os.pidfd_open(self.boot.pid)
-        while not self.ended([self.owner, boot, self.wake], None):
+        while not self.ended([*self.watched, boot, self.wake], None):
             pass
 
     @staticmethod

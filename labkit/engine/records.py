@@ -34,21 +34,14 @@ class Record:
     facts: dict[str, Any]
 
     def _process(self, role: str) -> Process | None:
-        return Process(**self.facts[role]) if role in self.facts else None
+        return Process(**self.facts[role]) if self.facts.get(role) else None
 
     @property
     def alive(self) -> bool:
         """Whether its keeper runs."""
         keeper = self._process("keeper")
-        owner = self._process("owner")
-        # before the keeper has written its number down, the owner vouches for it
-        return keeper.alive if keeper else bool(owner and owner.alive)
-
-    @property
-    def owner_alive(self) -> bool:
-        """Whether the process that it belongs to runs."""
-        owner = self._process("owner")
-        return bool(owner and owner.alive)
+        # a keeper writes its number down a moment after its start
+        return keeper.alive if keeper else _young(self.folder)
 
     @property
     def init(self) -> Process | None:

@@ -20,20 +20,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import paths
-from labkit.engine import Engine, cgroups, commandline, packs, prepared, rootfs
+from labkit.engine import Engine, cgroups, commandline, packs, prepared, records, rootfs
 from labkit.engine.host import Host, NamespaceHost
 from labkit.engine.keeper import erase
 from labkit.engine.ports import PublishedPort, read_ports
 from labkit.engine.processes import Process
+from labkit.engine.records import Record
 from labkit.errors import EngineFailed, EngineUnreachable, UsageError
 
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["Sandbox", "open_sandbox"]
+__all__ = ["DETACHED", "Sandbox", "open_sandbox", "start_detached"]
 
 HERE = Path(__file__).parent
 NEEDED_BYTES = 256 * 2**20
+DETACHED = 0
 DEFAULT_CONFIG = {
     # 10.0.2.2 is this machine as the engine sees it (slirp4netns(1)): a registry here needs no certificate
     "insecure-registries": ["10.0.2.2/32"],
@@ -57,7 +59,7 @@ def open_sandbox(
     *pack*: the engine pack to start from, or ``"machine"`` for the dockerd installed here (default: ``LABKIT_PACK``,
     else ``debian-13``).  *images*: names from the catalogue (`labkit.engine.images`) that shall be ready.
     *state*: a prepared state (`Engine.save`) to start from instead.  *config*: merged into ``daemon.json``.
-    *owner*: the process with whose end the engine ends (default: this one).
+    *owner*: the process with whose end the engine ends (default: this one; 0: none, see `start_detached`).
 
     Raises `UsageError` for a bad argument, `LabkitError` when the pack or an image is missing, `EngineUnreachable` when
     this machine cannot run one, `EngineFailed` (with the end of the log) when the daemon does not start.
@@ -76,12 +78,20 @@ def open_sandbox(
     if former is not None:
         former.close()
     try:
-        process = Process.of(owner or os.getpid())
+        process = None if owner == DETACHED else Process.of(owner or os.getpid())
     except ProcessLookupError as error:
         raise UsageError("the owner of an engine has to be a running process", seen=str(error)) from None
     engine = Sandbox(name, found, state, {**DEFAULT_CONFIG, **(config or {})}, process)
     _by_name[name] = engine
     return engine
+
+
+def start_detached(name: str, *, pack: str | None = None, images: Sequence[str] = ()) -> Record:
+    """Start a private engine that belongs to no process: it runs until its keeper is asked to end it (`Record.stop`)."""
+    engine = open_sandbox(name, pack=pack, images=images, owner=DETACHED)
+    record = records.find(engine.id)
+    engine.let_go()
+    return record
 
 
 def _check_machine() -> None:
@@ -105,11 +115,11 @@ class Sandbox(Engine):
     owned = True
 
     def __init__(
-        self, name: str, pack: packs.Pack, state: str | None, config: dict[str, Any], owner: Process, id_: str | None = None
+        self, name: str, pack: packs.Pack, state: str | None, config: dict[str, Any], owner: Process | None
     ) -> None:
         super().__init__()
         self.name, self.pack, self.state, self.config = name, pack, state, config
-        self.id = id_ or f"{name}-{secrets.token_hex(3)}"
+        self.id = f"{name}-{secrets.token_hex(3)}"
         self.folder = paths.runtime() / self.id
         self.data = paths.home() / "engines" / self.id
         self._owner = owner
@@ -147,7 +157,7 @@ class Sandbox(Engine):
             "id": self.id,
             "name": self.name,
             "hostname": self.name,
-            "owner": vars(self._owner),
+            "owner": vars(self._owner) if self._owner else None,
             "created": time.time(),
             "state": "starting",
             "pack": self.pack.name,
@@ -306,6 +316,15 @@ class Sandbox(Engine):
         for folder in (self.folder, self.data):
             if folder.exists():
                 erase(folder, rootless=packs.rootless())
+
+    def let_go(self) -> None:
+        """Leave the engine running; this handle ends."""
+        super().close()
+        self._finalizer.detach()
+        if self._keeper is not None:
+            self._keeper.returncode = 0  # nobody waits for it
+            self._keeper = None
+        _by_name.pop(self.name, None)
 
     def close(self) -> None:
         super().close()

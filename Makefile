@@ -1,0 +1,63 @@
+# The two commands: `make lab` and `make test`.  Everything else is a step of them, or for developers.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test bench check requirements clean
+
+help:
+	@echo "make lab    set everything up, start a private Docker engine and JupyterLab, print their URL"
+	@echo "make test   set everything up and run the whole test suite"
+	@echo "make bench  measure, side by side, and print a table (BENCH_JSON=file for rows)"
+	@echo "make check  formatting, lint and types"
+	@echo "make clean  end all engines and remove everything that the other commands made"
+
+lab: $(VENV)/ready
+	@$(BIN)/labkit lab --with-parent
+
+test: $(VENV)/ready-for-tests
+	@$(BIN)/labkit setup --tests
+	@$(BIN)/python -m pytest -n 2 --dist loadscope -m "not alone"
+	@$(BIN)/python -m pytest -m alone
+
+bench: $(VENV)/ready-for-tests
+	@$(BIN)/labkit setup --tests
+	@$(BIN)/python -m tests.bench
+
+check: $(VENV)/ready-for-tests
+	@$(BIN)/ruff format --check labkit tests
+	@$(BIN)/ruff check labkit tests
+	@$(BIN)/mypy
+
+# The exact versions, from the ranges in pyproject.toml.
+requirements: $(VENV)/ready-for-tests
+	@CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --upgrade --output-file=requirements.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --upgrade --extra=test --constraint=requirements.txt --output-file=requirements-test.txt pyproject.toml
+
+# The stamp is written last, so that an interrupted set-up is done again.
+$(VENV)/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "labkit needs Python 3.11 or later; try: make PYTHON=python3.11 …" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    echo "installing python3-venv with apt-get" && apt-get -qq update && apt-get -qq install -y python3-venv; } || \
+	    { echo "Python's venv module is incomplete; try: apt-get install python3-venv (as root)" >&2; exit 2; }
+	@echo "making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "installing the Python packages of requirements.txt"
+	@$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/ready-for-tests: $(VENV)/ready requirements-test.txt
+	@echo "installing the Python packages of requirements-test.txt"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement requirements-test.txt
+	@touch $@
+
+clean:
+	@[ ! -x $(BIN)/labkit ] || $(BIN)/labkit uninstall --yes
+	@rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache test-results
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

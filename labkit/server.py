@@ -1,0 +1,159 @@
+"""``labkit lab``: a private engine and JupyterLab, under one URL, ending together.
+
+Everything that Jupyter writes for itself goes to labkit's own folder, none of it to the user's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import labkit
+from labkit import paths
+from labkit.engine import Engine
+from labkit.engine.processes import Process
+from labkit.errors import LabkitError, UsageError
+from labkit.progress import Tell
+
+__all__ = ["running_lab", "serve"]
+
+ROOT = Path(__file__).parent.parent
+FIRST_PAGE = "lab/tree/notebooks/30-container-states.ipynb"
+PORT = 8888
+SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+
+def _state_file(root: Path) -> Path:
+    return paths.runtime() / f"lab-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}.json"
+
+
+def running_lab(root: Path = ROOT) -> str | None:
+    """The URL of the lab that runs for the checkout *root* already, or None."""
+    with suppress(OSError, ValueError, KeyError):
+        facts = json.loads(_state_file(root).read_text())
+        if Process(**facts["process"]).alive:
+            return str(facts["url"])
+    return None
+
+
+def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> Iterator[str]:
+    """Start engine and JupyterLab, yield the URL when it answers, and go on until one of them, or we, shall end.
+
+    *port*: on 127.0.0.1 (default: 8888, or the next that is free).  *with_parent*: end when the calling process ends.
+    """
+    chosen = _choose_port(port)
+    parent = Process.of(os.getppid()).open() if with_parent else None
+    with _ends_cleanly():
+        tell("starting a private engine" if os.environ.get("LABKIT_PROVIDER") != "attach" else "attaching to the engine")
+        images = {} if os.environ.get("LABKIT_PROVIDER") == "attach" else {"images": ["busybox"]}
+        with labkit.open_engine(name="lab", **images) as engine:
+            tell("starting JupyterLab")
+            yield from _jupyter(engine, chosen, parent)
+
+
+def _jupyter(engine: Engine, port: int, parent: int | None) -> Iterator[str]:
+    token = secrets.token_hex(24)
+    url = f"http://127.0.0.1:{port}/{FIRST_PAGE}?token={token}"
+    state = _state_file(ROOT)
+    log = paths.home() / "jupyter/server.log"
+    process = _start_jupyter(engine, port, token, log)
+    try:
+        _await_answer(process, port, token, log)
+        with open(os.open(state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump({"url": url, "process": vars(Process.current())}, file)
+        yield url
+        watched = [os.pidfd_open(process.pid), *([parent] if parent is not None else [])]
+        select.select(watched, [], [])
+    finally:
+        state.unlink(missing_ok=True)
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subprocess.Popen[bytes]:
+    home = paths.home() / "jupyter"
+    (home / "settings").mkdir(parents=True, exist_ok=True)
+    for plugin, values in SETTINGS.items():
+        file = home / "settings" / (plugin.replace(":", "/") + ".jupyterlab-settings")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.write_text(json.dumps(values))
+    environment = {
+        **os.environ,
+        **engine.environ,
+        "JUPYTER_TOKEN": token,  # not on the command line, which everybody can read
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "PATH": f"{engine.environ.get('PATH', os.environ.get('PATH', ''))}",
+    }
+    command = [
+        *("setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "jupyterlab"),
+        *("--no-browser", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0", f"--ServerApp.root_dir={ROOT}"),
+        "--ContentsManager.allow_hidden=False",
+        *(["--allow-root"] if os.geteuid() == 0 else []),
+    ]
+    # a session of its own: Ctrl-C is for us, and we end it in good order
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def _await_answer(process: subprocess.Popen[bytes], port: int, token: str, log: Path, timeout: float = 60) -> None:
+    end = time.monotonic() + timeout
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"})
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(OSError), urllib.request.urlopen(request, timeout=2):
+            return
+        time.sleep(0.05)
+    raise LabkitError("JupyterLab did not start", seen="\n".join(log.read_text(errors="replace").splitlines()[-8:]))
+
+
+def _choose_port(port: int | None) -> int:
+    """*port* if it is free, raising `UsageError` if not; without one, the first free one from 8888 on."""
+    if port is not None and not 0 < port < 65536:
+        raise UsageError("no such port", seen=str(port), expected="1 to 65535")
+    for candidate in [port] if port else range(PORT, PORT + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", candidate))
+                return int(candidate)
+    raise UsageError(
+        f"port {port or PORT} of 127.0.0.1 cannot be used", seen="it is taken, or needs root", try_="another one: labkit lab --port 8890"
+    )
+
+
+@contextmanager
+def _ends_cleanly() -> Iterator[None]:
+    """A signal that asks for the end (SIGTERM, SIGHUP) ends us as Ctrl-C does: through every clean-up."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,98 @@
+"""All the set-up that `make lab` and `make test` do: Debian packages, the engine pack, the lab images.
+
+Each step looks first whether it is done already, so that a second run takes no time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from labkit import doctor
+from labkit.engine import images, packs
+from labkit.errors import EngineUnreachable, LabkitError
+from labkit.progress import Tell
+
+__all__ = ["TEST_IMAGES", "TEST_PACKS", "for_labs", "for_tests"]
+
+LAB_PACK = "debian-13"
+LAB_IMAGES = ("busybox",)
+TEST_PACKS = ("debian-13", "debian-12")
+TEST_IMAGES = ("busybox",)
+
+
+def for_labs(tell: Tell, wanted: Sequence[str] = LAB_IMAGES) -> None:
+    """Everything that the labs need: the default engine pack and the images, ready in a prepared state."""
+    if os.environ.get("LABKIT_PROVIDER") == "attach":
+        return
+    need_private_engine()
+    _pack(LAB_PACK, tell)
+    _images(LAB_PACK, wanted, tell)
+
+
+def for_tests(tell: Tell) -> None:
+    """Everything that the tests need: both engine packs, every image that they use, and a browser."""
+    _debian_packages({"chromium": "chromium"}, tell)
+    need_private_engine()
+    for name in TEST_PACKS:
+        _pack(name, tell)
+        _images(name, TEST_IMAGES, tell)
+
+
+def need_private_engine() -> None:
+    """Raise `EngineUnreachable`, with all ways that are open, where this machine cannot run a private engine."""
+    problems = [finding for finding in doctor.sandbox_findings() if finding.status == doctor.MISSING]
+    if not problems:
+        return
+    running = next(f for f in doctor.examine() if f.name == "running engine")
+    attach = (
+        "or use the engine that runs here: LABKIT_PROVIDER=attach make lab"
+        if running.status == doctor.OK
+        else "or start a Docker engine of your own and use it: LABKIT_PROVIDER=attach make lab"
+    )
+    raise EngineUnreachable(
+        "no private engine can be started on this machine yet",
+        seen="\n".join(f"{f.name}: {f.found}" for f in problems),
+        try_="\n".join([*dict.fromkeys(f.remedy for f in problems if f.remedy), attach]),
+    )
+
+
+def _pack(name: str, tell: Tell) -> None:
+    if name not in packs.names():
+        _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
+        packs.build(name, tell)
+
+
+def _images(pack: str, wanted: Sequence[str], tell: Tell) -> None:
+    if any(images.stored(name) is None for name in wanted):
+        _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
+    images.prepared_with(wanted, packs.find(pack), tell)
+
+
+def _debian_packages(needed: dict[str, str], tell: Tell) -> None:
+    """Install Debian packages whose program (the value) is not there; as root only."""
+    missing = [package for package, program in needed.items() if not shutil.which(program)]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise LabkitError(
+            f"{' and '.join(missing)} not installed, and set-up may not install it",
+            seen=f"user {os.geteuid()}" if os.geteuid() else "no apt-get on this machine",
+            try_=f"apt-get install {' '.join(missing)}   (as root)\n"
+            "labkit pack import FILE and labkit images import FILE   (made on another machine by export)\n"
+            "labkit doctor   (every need, and which ways to an engine are open here)",
+        )
+    tell(f"installing {' '.join(missing)} with apt-get")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    log = ""
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+        done = subprocess.run(
+            ["apt-get", "--quiet", *command], env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        log = done.stdout + done.stderr
+    if any(not shutil.which(needed[package]) for package in missing):
+        raise LabkitError(
+            f"apt-get could not install {' '.join(missing)}", seen="\n".join(log.strip().splitlines()[-6:]), try_="is a Debian mirror reachable?"
+        )
