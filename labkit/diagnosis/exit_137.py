@@ -1,11 +1,11 @@
 """Exit code 137: who killed it, and why?
 
-137 is 128 + 9: PID 1 ended by SIGKILL, or returned 137 itself.  The state record alone cannot tell the
-causes apart. Measured on engines 20.10 and 26.1: ``State.OOMKilled`` says that *some* process of the
-container was killed for memory, in this life or in an earlier one (a start does not clear it; 20.10 shows
-it only after the death, 26.1 at once).  So the verdict rests on the events of the last life, on the
-kernel's log, which alone names the victim, and while PID 1 lives on its cgroup's counters.  What is missing
-is said, and the verdict is then weaker.
+137 is 128 + 9: PID 1 ended by SIGKILL, or returned 137 itself.  The state record alone cannot tell the causes
+apart.  Measured on engines 20.10 and 26.1: on a dead container ``State.OOMKilled`` says that *some* process
+was killed for memory during its last life, PID 1 or not, and perhaps long before the death.  On a running
+container 26.1 says it at once, while 20.10 still shows the life before.  So the verdict rests on the events
+of the last life, on the kernel's log, which alone names the victim, and while PID 1 lives on its cgroup's
+counters.  What is missing is said, and the verdict is then weaker.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ CODES = tuple(TITLES)
 SIGKILL = 9
 AT_ONCE = 2_000_000_000
 """Nanoseconds between a kill for memory and the death that it caused."""
+CLOCKS = timedelta(milliseconds=50)
+"""How far the kernel's clock, known to a hundredth of a second, and the engine's may differ."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _while_running(seen: Seen) -> Finding:
     if death:
         policy = f"restarted {seen.container.restarts} times by its policy, {seen.container.restart_policy}"
         return _of_death(seen, death, [Evidence(source="docker inspect", fact=policy)])
-    return _finding(seen, "running", evidence)
+    return _finding(seen, "running", [*evidence, *_leftover(seen, _last_life(seen))])
 
 
 def _killed_under_present_limit(seen: Seen) -> bool:
@@ -122,7 +124,7 @@ def _death_before_restart(seen: Seen) -> Life | None:
 
 def _of_death(seen: Seen, life: Life, before: list[Evidence] | None = None) -> Finding:
     """Who ended this *life*, which ended with exit code 137."""
-    victim = _victim(seen)
+    victim = _victim(seen, life)
     evidence = [*(before or []), _state(seen), *_leftover(seen, life), _story(life), _kernel(seen.kernel)]
     fatal = [event for event in life.named("kill") if event.signal == SIGKILL]
     if victim and victim.first:
@@ -136,12 +138,14 @@ def _of_death(seen: Seen, life: Life, before: list[Evidence] | None = None) -> F
     return _without_a_cause(seen, life, evidence)
 
 
-def _victim(seen: Seen) -> OomKill | None:
-    """The kernel's last kill in the container near its death; one of PID 1 goes before one of a child."""
+def _victim(seen: Seen, life: Life) -> OomKill | None:
+    """The kernel's last kill in the container just before this life ended; PID 1 goes before a child."""
     end = seen.container.finished_at
-    if not isinstance(seen.kernel, KernelLog) or end is None:
+    start = life.events[0].at if life.complete else seen.container.started_at
+    if not isinstance(seen.kernel, KernelLog) or end is None or start is None:
         return None
-    near = [k for k in seen.kernel.kills if timedelta(seconds=-10) <= k.at - end <= timedelta(seconds=2)]
+    earliest = max(start - CLOCKS, end - timedelta(seconds=10))
+    near = [kill for kill in seen.kernel.kills if earliest <= kill.at <= end + CLOCKS]
     return max(near, key=lambda kill: (kill.first is True, kill.at), default=None)
 
 
@@ -248,12 +252,10 @@ def _leftover(seen: Seen, life: Life) -> list[Evidence]:
     """A remark where ``OOMKilled`` would mislead."""
     if not seen.container.oom_killed or not life.complete or _memory_ran_out_at(life):
         return []
-    when = "earlier in this life" if life.named("oom") else "in an earlier life (a start does not clear it)"
-    return [
-        Evidence(
-            source="docker inspect", fact=f"OOMKilled tells of a process killed {when}, not of this death"
-        )
-    ]
+    what = "a process killed earlier in this life, not of this death"
+    if seen.container.running:
+        what = "an earlier life, or of a kill under an earlier limit"
+    return [Evidence(source="docker inspect", fact=f"OOMKilled tells of {what}")]
 
 
 def _story(life: Life) -> Evidence:

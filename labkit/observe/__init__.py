@@ -1,7 +1,7 @@
 """Read-only views of a live engine: typed facts that print the same in a terminal and in a notebook."""
 
 from labkit.observe.containers import Container, container
-from labkit.observe.events import Event, EventLog, events
+from labkit.observe.events import Event, EventLog, engine_time, events
 from labkit.observe.kernel import KernelLog, OomKill, kernel_log
 from labkit.observe.memory import MemoryCounters, memory
 from labkit.observe.quantities import ByteSize, Duration
@@ -21,6 +21,7 @@ __all__ = [
     "Tabular",
     "Unreadable",
     "container",
+    "engine_time",
     "events",
     "kernel_log",
     "memory",

@@ -1,0 +1,69 @@
+"""Where runbooks are, and where each run leaves what it made."""
+
+from __future__ import annotations
+
+import re
+import time
+from difflib import get_close_matches
+from pathlib import Path
+
+import nbformat
+
+from labkit import paths
+from labkit.errors import UsageError
+
+__all__ = ["find", "load", "names", "new_run"]
+
+
+def _home() -> Path:
+    """The folder of runbooks, beside the package in a checkout."""
+    return Path(__file__).resolve().parents[2] / "runbooks"
+
+
+def names() -> list[str]:
+    """The names of all runbooks."""
+    return sorted(path.stem for path in _home().glob("*.ipynb"))
+
+
+def find(name: str) -> Path:
+    """The notebook of the runbook *name*; the path of a notebook is taken as it is.
+
+    Raises `UsageError`, with the nearest name, when there is none.
+    """
+    if name.endswith(".ipynb") and Path(name).is_file():
+        return Path(name)
+    if name not in names():
+        near = get_close_matches(name, names(), n=1)
+        raise UsageError(
+            f"no runbook called {name!r}",
+            seen=f"runbooks: {', '.join(names())}" if names() else f"no runbooks in {_home()}",
+            try_=near[0] if near else "",
+        )
+    return _home() / f"{name}.ipynb"
+
+
+def load(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook.  Raises `UsageError` for a file that is none."""
+    try:
+        notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
+        raise UsageError(f"{path} is not a notebook", seen=str(error).splitlines()[0][:200]) from None
+    return notebook
+
+
+def new_run(name: str, parent: Path | None = None) -> Path:
+    """A new, empty folder for one run, ``TIME-NAME``, readable by its user alone.
+
+    It is made in *parent*, by default in ``runs`` of labkit's own folder.
+    """
+    parent = parent or paths.home() / "runs"
+    parent.mkdir(parents=True, exist_ok=True)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}"
+    for number in range(1, 1000):
+        folder = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return folder
+    raise UsageError(f"cannot make a folder for the run in {parent}", seen=f"a thousand called {stem}")

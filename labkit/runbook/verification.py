@@ -1,0 +1,69 @@
+"""Whether what was applied has helped: looked at for a while, not assumed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from labkit import observe
+from labkit.observe.quantities import Duration
+from labkit.observe.records import Evidence, Record, evidence_table
+from labkit.observe.tables import Table
+from labkit.runbook.plans import Applied
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["Verification", "stays_up"]
+
+
+class Verification(Record):
+    """*ok* is None when nothing was applied, so that there is nothing to verify."""
+
+    kind: ClassVar[str] = "verification"
+
+    ok: bool | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+    def table(self) -> Table:
+        if self.ok is None:
+            return Table([], [], empty="nothing was applied, so there is nothing to verify")
+        return evidence_table(self.evidence, caption="verified" if self.ok else "NOT verified")
+
+    def summary(self) -> dict[str, Any]:
+        return {"ok": self.ok}
+
+
+def stays_up(engine: Engine, container: str, applied: Applied, *, watch: Duration) -> Verification:
+    """Watch the container for *watch* seconds: it must run without a break and without a kill for memory.
+
+    Ends early when it does not.
+    """
+    if not applied.done:
+        return Verification()
+    deadline = time.monotonic() + watch
+    while True:
+        trouble = _trouble(engine, container, float(applied.since))
+        if trouble or time.monotonic() >= deadline:
+            break
+        time.sleep(min(0.2, watch))
+    return Verification(ok=not trouble, evidence=(trouble or _good(watch),))
+
+
+def _trouble(engine: Engine, container: str, since: float) -> Evidence | None:
+    facts = observe.container(engine, container)
+    bad = [event for event in observe.events(engine, facts, since=since) if event.action in ("oom", "die")]
+    if bad:
+        told = ", ".join(str(event) for event in bad[-3:])
+        return Evidence(
+            source="docker events", fact=f"after the change: {told}", detail=bad[0].at.isoformat()
+        )
+    if not facts.running:
+        return Evidence(source="docker inspect", fact=f"status {facts.status}, exit code {facts.exit_code}")
+    return None
+
+
+def _good(watch: Duration) -> Evidence:
+    return Evidence(
+        source="docker events", fact=f"up for {watch} since the change, nothing killed for memory"
+    )

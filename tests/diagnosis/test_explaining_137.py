@@ -1,0 +1,262 @@
+"""What follows from the evidence about an exit code 137, without an engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from labkit.diagnosis import get, names
+from labkit.diagnosis.exit_137 import CODES, Seen, explain
+from labkit.errors import UsageError
+from labkit.observe import ByteSize, Container, EventLog, KernelLog, MemoryCounters, OomKill, Unreadable
+from labkit.observe.events import Event
+
+DEATH = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+DEAD = Container(
+    id="abc",
+    name="web",
+    image="busybox:lab",
+    command="serve",
+    status="exited",
+    exit_code=137,
+    oom_killed=False,
+    error="",
+    pid=0,
+    created_at=DEATH - timedelta(hours=1),
+    started_at=DEATH - timedelta(hours=1),
+    finished_at=DEATH,
+    restarts=0,
+    restart_policy="no",
+    memory=ByteSize.parse("32m"),
+    memory_swap=ByteSize.parse("64m"),
+    stop_signal="SIGTERM",
+    labels={},
+)
+ALIVE = replace(DEAD, status="running", exit_code=0, pid=7, finished_at=None)
+COUNTERS = MemoryCounters(1, "/c", ByteSize(2**25), ByteSize(1), ByteSize(2**25), 9, 1)
+NO_COUNTERS = Unreadable("cgroup memory counters", "not running")
+NO_LOG = Unreadable("kernel log", "no root")
+CLEAN_LOG = KernelLog(())
+
+
+def log(*told: str, at: float = 0) -> EventLog:
+    """Events a tenth of a second apart, the last of them *at* seconds after the death; ``kill 9`` names a
+    signal.
+    """
+    end = DEATH.timestamp() + at
+    found = []
+    for number, text in enumerate(told):
+        action, _, extra = text.partition(" ")
+        attributes = (
+            {"signal": extra} if action == "kill" else {"exitCode": extra or "137"} if action == "die" else {}
+        )
+        nano = int((end - (len(told) - 1 - number) / 10) * 1e9)
+        found.append(Event(nano, "container", action, "abc", attributes))
+    return EventLog(tuple(found), found[0].at if found else None)
+
+
+def kill(first: bool | None, *, before: float = 0.1, limit_of: str = "/docker/abc") -> KernelLog:
+    when = DEATH - timedelta(seconds=before)
+    return KernelLog((OomKill(when, "serve", 9, "/docker/abc", limit_of, first, ("other",)),))
+
+
+def seen(container: Container = DEAD, events: EventLog | None = None, **given: Any) -> Seen:
+    return Seen(container, events or log(), given.get("memory", NO_COUNTERS), given.get("kernel", CLEAN_LOG))
+
+
+OOM = replace(DEAD, oom_killed=True)
+CASES: dict[str, tuple[Seen, str, str]] = {
+    "the kernel names PID 1": (
+        seen(OOM, log("start", "oom", "die"), kernel=kill(True)),
+        "oom-of-pid-1",
+        "certain",
+    ),
+    "the kernel names a child": (
+        seen(OOM, log("start", "oom", "die"), kernel=kill(False)),
+        "oom-of-child",
+        "certain",
+    ),
+    "an oom event, but no kernel log": (
+        seen(OOM, log("start", "oom", "die"), kernel=NO_LOG),
+        "undecided",
+        "undecided",
+    ),
+    "an oom event, but the kernel printed no table": (
+        seen(OOM, log("start", "oom", "die"), kernel=kill(None)),
+        "undecided",
+        "undecided",
+    ),
+    "the engine lost the oom event and flag, the kernel did not": (
+        seen(DEAD, log("start", "die"), kernel=kill(True)),
+        "oom-of-pid-1",
+        "certain",
+    ),
+    "all events are lost, the kernel's log is not": (seen(OOM, kernel=kill(True)), "oom-of-pid-1", "certain"),
+    "docker kill": (seen(DEAD, log("start", "kill 9", "die")), "killed", "certain"),
+    "docker kill with a gentler signal first": (
+        seen(DEAD, log("start", "kill 15", "kill 9", "die")),
+        "killed",
+        "certain",
+    ),
+    "docker kill long after a child ran out of memory": (
+        seen(OOM, log("start", "oom", "kill 9", "die"), kernel=kill(False, before=3000)),
+        "killed",
+        "certain",
+    ),
+    "docker stop whose stop signal is SIGKILL": (
+        seen(replace(DEAD, stop_signal="SIGKILL"), log("start", "kill 9", "die", "stop")),
+        "killed",
+        "certain",
+    ),
+    "a stop that timed out, as 20.10 tells it": (
+        seen(DEAD, log("start", "kill 15", "kill 9", "die", "stop")),
+        "stop-timed-out",
+        "certain",
+    ),
+    "a stop that timed out, as 26.1 tells it": (
+        seen(DEAD, log("start", "kill 15", "kill 9", "stop", "die")),
+        "stop-timed-out",
+        "certain",
+    ),
+    "a stop that timed out, its beginning forgotten": (
+        seen(DEAD, log("kill 9", "die", "stop")),
+        "stop-timed-out",
+        "certain",
+    ),
+    "a stop whose signal PID 1 answered by returning 137": (
+        seen(DEAD, log("start", "kill 15", "die", "stop")),
+        "killed",
+        "likely",
+    ),
+    "kill -9 on the host": (seen(DEAD, log("start", "die")), "killed", "likely"),
+    "nothing is left": (seen(DEAD), "undecided", "undecided"),
+    "nothing is left but the flag": (seen(OOM, kernel=NO_LOG), "undecided", "undecided"),
+    "another exit code": (
+        seen(replace(OOM, exit_code=1), log("start", "oom", "die 1")),
+        "not-137",
+        "certain",
+    ),
+    "never started": (
+        seen(replace(DEAD, status="created", exit_code=0), log("create")),
+        "not-137",
+        "certain",
+    ),
+    "up and well": (seen(ALIVE, log("start"), memory=replace(COUNTERS, oom_kills=0)), "running", "certain"),
+    "up, a child was killed": (seen(ALIVE, log("start", "oom"), memory=COUNTERS), "oom-of-child", "certain"),
+    "up, a child was killed, and the counters are out of reach": (
+        seen(ALIVE, log("start", "oom")),
+        "oom-of-child",
+        "certain",
+    ),
+    "up, only the counter knows of the child": (
+        seen(ALIVE, log(), memory=COUNTERS),
+        "oom-of-child",
+        "certain",
+    ),
+    "up, the limit was raised after the kill": (
+        seen(ALIVE, log("start", "oom", "update"), memory=COUNTERS),
+        "running",
+        "certain",
+    ),
+    "up, the limit was raised, and the events of it are lost": (
+        seen(ALIVE, log(), memory=replace(COUNTERS, limit=ByteSize(2**26))),
+        "running",
+        "certain",
+    ),
+    "up, killed again after the limit was raised": (
+        seen(ALIVE, log("start", "oom", "update", "oom"), memory=COUNTERS),
+        "oom-of-child",
+        "certain",
+    ),
+    "up again by its policy, after PID 1 was killed for memory": (
+        seen(
+            replace(ALIVE, restarts=2, restart_policy="always", finished_at=DEATH),
+            log("start", "oom", "die", "start", at=0.1),
+            kernel=kill(True),
+        ),
+        "oom-of-pid-1",
+        "certain",
+    ),
+    "up again by its policy, and the limit was raised since": (
+        seen(
+            replace(ALIVE, restarts=2, restart_policy="always", finished_at=DEATH),
+            log("start", "oom", "die", "update", "start", at=0.2),
+            kernel=kill(True),
+        ),
+        "running",
+        "certain",
+    ),
+    "up again because somebody started it": (
+        seen(replace(ALIVE, finished_at=DEATH), log("start", "kill 9", "die", "start", at=0.1)),
+        "running",
+        "certain",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_cause_is_named(case: str) -> None:
+    """Each set of evidence leads to exactly one cause, and to no more certainty than it bears."""
+    evidence, code, confidence = CASES[case]
+    finding = explain(evidence)
+    assert (finding.code, finding.confidence) == (code, confidence), repr(finding)
+    assert finding.code in CODES
+    assert finding.evidence, "a finding without evidence is an opinion"
+
+
+def test_undecided_names_what_it_can_be() -> None:
+    """An undecided finding says between what; for memory it can still say that memory helps."""
+    memory = explain(seen(OOM, log("start", "oom", "die"), kernel=NO_LOG))
+    assert memory.candidates == ("oom-of-pid-1", "oom-of-child")
+    assert memory.remedy == "memory"
+    lost = explain(seen(OOM, kernel=NO_LOG))
+    assert lost.candidates == ("oom-of-pid-1", "oom-of-child", "killed", "stop-timed-out")
+    assert lost.remedy == ""
+    assert explain(seen(DEAD)).candidates == ("killed", "stop-timed-out")
+
+
+@pytest.mark.parametrize("limit_of", ["", "/parent"])
+def test_a_limit_that_is_not_its_own_is_not_raised(limit_of: str) -> None:
+    """When the machine, or a cgroup above, ran out of memory, a higher limit of the container does not
+    help.
+    """
+    finding = explain(seen(OOM, log("start", "oom", "die"), kernel=kill(True, limit_of=limit_of)))
+    assert (finding.code, finding.remedy) == ("oom-of-pid-1", "")
+    assert "would not help" in finding.advice
+
+
+def test_only_memory_has_a_remedy() -> None:
+    """Nothing that a program should do follows from a kill or a stop."""
+    for evidence, code, _ in CASES.values():
+        if code in ("killed", "stop-timed-out", "not-137", "running"):
+            assert explain(evidence).remedy == ""
+
+
+def test_a_misleading_flag_is_explained() -> None:
+    """``OOMKilled`` that tells of something else is not left to mislead the reader."""
+    finding = explain(seen(OOM, log("start", "kill 9", "die")))
+    assert any("not of this death" in item.fact for item in finding.evidence)
+    well = seen(replace(ALIVE, oom_killed=True), log("start"), memory=replace(COUNTERS, oom_kills=0))
+    assert any("earlier life" in item.fact for item in explain(well).evidence)
+
+
+def test_short_text_repeats_and_details_tell_ids_and_times() -> None:
+    """What a notebook shows is the same every time; what a ticket needs is kept beside it."""
+    finding = explain(seen(OOM, log("start", "oom", "die"), kernel=kill(True)))
+    assert "abc" not in repr(finding)
+    assert "2026" not in repr(finding)
+    assert any("abc" in item.detail for item in finding.evidence)
+    data, kept = finding._repr_mimebundle_()
+    assert data[finding.media_type()] == {"object": "web", "code": "oom-of-pid-1", "confidence": "certain"}
+    assert type(finding).model_validate(kept[finding.media_type()]) == finding
+
+
+def test_diagnoses_are_found_by_name() -> None:
+    """Discovery lists them, and a typo is answered with the nearest name."""
+    assert "exit-137" in names()
+    assert set(CODES) == set(get("exit-137").CODES)
+    with pytest.raises(UsageError, match="exit-137"):
+        get("exit-173")

@@ -1,0 +1,80 @@
+"""What the views show of a live engine, on every engine version."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit import observe
+from labkit.engine import Engine
+from labkit.errors import UsageError
+
+
+def run(engine: Engine, script: str, **options: object) -> observe.Container:
+    engine.client.containers.run(
+        "busybox:lab", ["sh", "-c", script], name="web", detach=True, network_mode="none", **options
+    )
+    return observe.container(engine, "web")
+
+
+def test_a_container_is_read_as_typed_facts(engine: Engine) -> None:
+    """Sizes, states and times come typed, and the short view holds nothing that varies."""
+    seen = run(engine, "sleep 1000", mem_limit="32m", memswap_limit="48m")
+    assert (seen.status, seen.running, seen.exit_code, seen.oom_killed) == ("running", True, 0, False)
+    assert (str(seen.memory), str(seen.memory_swap), seen.restart_policy) == ("32m", "48m", "no")
+    assert seen.started_at is not None
+    assert seen.finished_at is None
+    assert seen.id not in repr(seen)
+    assert seen.id in repr(seen.details())
+
+
+def test_an_unknown_container_is_named_with_the_nearest_one(engine: Engine) -> None:
+    """A typo costs nothing: the message names what there is."""
+    run(engine, "sleep 1000")
+    with pytest.raises(UsageError, match="-p container=web"):
+        observe.container(engine, "wbe")
+
+
+def test_events_are_the_containers_own_and_in_order(engine: Engine) -> None:
+    """Asked by id: an earlier container of the same name is not mixed in."""
+    run(engine, "exit 3")
+    engine.client.api.remove_container("web", force=True)
+    seen = run(engine, "exit 4")
+    engine.client.api.wait("web")
+    log = observe.events(engine, seen)
+    assert [str(event) for event in log][:2] == ["create", "start"]
+    assert "die (exit code 4)" in repr(log)
+    assert "exit code 3" not in repr(log)
+    assert log.reaches(seen.started_at)
+
+
+def test_events_since_a_moment(engine: Engine) -> None:
+    """A later stretch leaves out what came before it."""
+    seen = run(engine, "sleep 1000")
+    since = float(observe.engine_time(engine))
+    engine.client.api.rename("web", "other")
+    assert [event.action for event in observe.events(engine, seen, since=since)] == ["rename"]
+
+
+def test_memory_counters_count_a_killed_child(engine: Engine) -> None:
+    """PID 1 lives on, and its cgroup's counter tells of the child."""
+    engine.capabilities.require("host", "memory-limit")
+    seen = run(engine, "tail /dev/zero; sleep 1000", mem_limit="16m", memswap_limit="16m")
+    for _ in range(100):
+        counters = observe.memory(engine, seen)
+        assert isinstance(counters, observe.MemoryCounters), counters
+        if counters.oom_kills:
+            break
+    assert counters.oom_kills == 1
+    assert str(counters.limit) == "16m"
+    log = observe.kernel_log(engine, seen)
+    assert isinstance(log, observe.KernelLog), log
+    assert [(kill.victim, kill.first) for kill in log.kills] == [("tail", False)]
+
+
+def test_counters_of_a_dead_container_are_unreadable_and_say_why(engine: Engine) -> None:
+    """No cgroup, no numbers: never zeros."""
+    seen = run(engine, "exit 0")
+    engine.client.api.wait("web")
+    counters = observe.memory(engine, observe.container(engine, seen.name))
+    assert not counters
+    assert "not running" in repr(counters)
