@@ -146,12 +146,12 @@ def _choose_port(port: int | None) -> int:
 
 @contextmanager
 def _ends_cleanly() -> Iterator[None]:
-    """A signal that asks for the end (SIGTERM, SIGHUP) ends us as Ctrl-C does: through every clean-up."""
+    """A signal that asks for the end (SIGINT, SIGTERM, SIGHUP) ends us, even one that our shell had switched off: through every clean-up."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
