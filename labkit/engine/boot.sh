@@ -32,6 +32,7 @@ inside)
     cd /
     hostname "$HOSTNAME"
     ip link set lo up 2>/dev/null || true
+    /usr/local/sbin/engine-service containerd & # takes a moment, in which the firewall can be made ready
     # a kernel without nftables: the older iptables does the same
     if ! iptables --wait --list-rules >/dev/null 2>&1 && [ -x /usr/sbin/iptables-legacy ]; then
         ln -sf /usr/sbin/iptables-legacy /usr/local/sbin/iptables
@@ -40,6 +41,7 @@ inside)
     # containers do not reach what listens on the loopback of the user's machine; the daemon does, to pull from there
     iptables --wait --table mangle --append FORWARD --destination 10.0.2.2 \
         --match conntrack --ctstate NEW --jump DROP || true
+    wait $!
     /usr/local/sbin/engine-service start
     # process 1 of the host: it only waits, and so collects what its children leave behind
     sleep infinity &

@@ -33,7 +33,7 @@ join() { # become a member of the host's own groups: who enters from outside is 
     done
 }
 
-start() {
+start_containerd() {
     join 2>/dev/null
     if ! running /run/containerd.pid; then
         rm -f "$ctr"
@@ -41,6 +41,10 @@ start() {
         echo $! >/run/containerd.pid
         answers "$ctr" /run/containerd.pid || { echo "containerd did not start" >&2; return 1; }
     fi
+}
+
+start() {
+    start_containerd
     if ! running /run/docker.pid; then
         rm -f "$api" /run/docker.pid
         # at its end the daemon takes down every mount below its data folder, the store's image layers too
@@ -57,6 +61,7 @@ start() {
 
 case ${1-} in
 start) start ;;
+containerd) start_containerd ;;
 stop)
     if running /run/docker.pid; then
         kill -TERM "$(cat /run/docker.pid)"

@@ -106,7 +106,8 @@ def mount_table(
         *((f"/dev/{name}", host / "dev" / name, "none", "bind") for name in _devices()),
         (folder / "run", host / "run/labkit", "none", "bind,X-mount.mkdir"),
         (data / "docker", host / "var/lib/docker", "none", "bind"),
-        (data / "containerd", host / "var/lib/containerd", "none", "bind"),
+        # Docker keeps its images itself; what containerd writes down is only of use while it runs
+        ("tmpfs", host / "var/lib/containerd", "tmpfs", "mode=0711,nosuid,nodev"),
         *([(store, host / LAYERS[1:], "none", "bind,ro")] if store else []),
         *_cgroup_rows(host, cgroups),
     ]

@@ -174,7 +174,7 @@ class Sandbox(Engine):
 
     def _prepare_data(self) -> None:
         """Make the data folder, with the data-root empty or copied from the prepared state."""
-        for name in ("upper", "work", "containerd"):
+        for name in ("upper", "work"):
             (self.data / name).mkdir()
         found = prepared.find(self.state) if self.state else None
         if self.state and found is None:
