@@ -15,7 +15,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from labkit.engine import cgroups
+from labkit.engine import cgroups, daemon
 from labkit.engine.processes import Process
 
 __all__ = ["clear", "main"]
@@ -64,7 +63,7 @@ class Keeper:
         self.record["keeper"] = vars(Process.current())
         self.save()
         ready = self.start_network(init)
-        self.await_daemon()
+        self.await_daemon(init)
         if ready is not None:
             self.await_network(ready, init)
         self.record["state"] = "ready"
@@ -137,15 +136,13 @@ class Keeper:
             ["nsenter", f"--target={init}", *user, "--net", "--mount", "sh", "-c", f"echo 1 >{knob}"]
         ).wait()
 
-    def await_daemon(self) -> None:
-        path = str(self.folder / "run/docker.sock")
+    def await_daemon(self, init: int) -> None:
+        api = self.folder / "run/docker.sock"
         for _ in self.patiently("the daemon did not answer"):
-            with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
-                connection.settimeout(5)
-                connection.connect(path)
-                connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-                if b" 200 " in connection.recv(64):
-                    return
+            if daemon.answers(api):
+                return
+            if daemon.has_ended(init):
+                raise RuntimeError(f"the daemon ended at its start\n{self.log_tail('run/dockerd.log')}")
 
     def patiently(self, complaint: str) -> Any:
         """Yield every few milliseconds until the deadline; raise when time is up or a process that is needed has ended."""

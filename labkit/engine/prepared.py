@@ -84,6 +84,7 @@ def keep(name: str, docker: Path, bound: Sequence[str]) -> Prepared:
     erase(fresh, rootless=rootless())
     fresh.mkdir(parents=True)
     _run(["mv", str(docker), str(fresh / "docker")])
+    _run(["rm", "--force", str(fresh / "docker/engine-id")])  # every engine that starts from here gets its own
     kept = sorted(own | {layer for layer in inherited if (fresh / "docker/overlay2" / layer).is_dir()})
     (fresh / "state.json").write_text(json.dumps({"layers": kept}))
     remove(name)

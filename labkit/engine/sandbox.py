@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import paths
-from labkit.engine import Engine, cgroups, commandline, packs, prepared, records, rootfs
+from labkit.engine import Engine, cgroups, commandline, daemon, packs, prepared, records, rootfs
 from labkit.engine.host import Host, NamespaceHost
-from labkit.engine.keeper import erase
+from labkit.engine.keeper import START_TIMEOUT, erase
 from labkit.engine.ports import PublishedPort, read_ports
 from labkit.engine.processes import Process
 from labkit.engine.records import Record
@@ -242,12 +242,20 @@ class Sandbox(Engine):
         self._disconnect()
         done = self.host.run(["engine-service", verb], check=False, timeout=60)
         if not done.ok:
-            raise EngineFailed(
-                f"the daemon of {self.name!r} did not {verb}", seen=f"{done.stderr.strip()}\n{self.logs(tail=8)}".strip()
-            )
+            raise self._failed(f"did not {verb}", done.stderr.strip())
+
+    def _failed(self, how: str, seen: str = "") -> EngineFailed:
+        return EngineFailed(f"the daemon of {self.name!r} {how}", seen=f"{seen}\n{self.logs(tail=6)}".strip())
 
     def start(self) -> None:
         self._service("start")
+        end = time.monotonic() + START_TIMEOUT
+        while not daemon.answers(self.folder / "run/docker.sock"):
+            if daemon.has_ended(self._host.pid):
+                raise self._failed("ended at its start")
+            if time.monotonic() > end:
+                raise self._failed(f"does not answer within {START_TIMEOUT:.0f} s of its start")
+            time.sleep(0.005)
 
     def stop(self) -> None:
         self._service("stop")
@@ -260,7 +268,7 @@ class Sandbox(Engine):
         self._service("stop")
         self._merge(config)
         try:
-            self._service("start")
+            self.start()
         except EngineFailed:
             self.host.write("/etc/docker/daemon.json", before)
             raise

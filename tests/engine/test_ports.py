@@ -1,0 +1,123 @@
+"""Published ports: reachable on this machine's loopback while their container runs, and conflicts told."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.request
+
+import pytest
+
+import labkit
+from labkit.engine import Engine, images
+
+SERVE = ["sh", "-c", "echo hello from $HOSTNAME >/index.html; exec httpd -f -p 80 -h /"]
+
+ECHO = "socket S,2,2,0; bind S,sockaddr_in(53,INADDR_ANY); send S,$b,0,$a while $a=recv S,$b,99,0"
+
+
+def fetch(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/", timeout=5) as reply:
+        return str(reply.read().decode())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settled(engine: Engine, count: int):  # type: ignore[no-untyped-def]
+    """The engine's ports once there are *count* of them."""
+    end = time.monotonic() + 10
+    while len(engine.ports) != count and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(engine.ports) == count, engine.ports
+    return engine.ports
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1"])
+def test_published_port_is_reached_here(engine: Engine, address: str) -> None:
+    """A port published on all addresses, or only on the loopback, of the engine's host answers on 127.0.0.1 here."""
+    number = free_port()
+    container = engine.client.containers.run(
+        "busybox:lab", SERVE, name="web", hostname="web", detach=True, ports={"80/tcp": (address, number)}
+    )
+    (port,) = settled(engine, 1)
+    assert (port.container, port.container_port, port.local_port, port.note) == ("web", 80, number, "")
+    assert fetch(port.address) == "hello from web\n"
+    container.remove(force=True)
+    settled(engine, 0)
+    with pytest.raises(OSError):
+        fetch(f"127.0.0.1:{number}")
+
+
+def test_udp_is_forwarded(engine: Engine) -> None:
+    """A published UDP port carries datagrams both ways."""
+    number = free_port()
+    images.ensure(engine, ["debian"])
+    engine.client.containers.run("debian:lab", ["perl", "-MSocket", "-e", ECHO], detach=True, ports={"53/udp": number})
+    settled(engine, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        for _ in range(20):
+            client.sendto(b"echo", ("127.0.0.1", number))
+            try:
+                assert client.recv(64) == b"echo"
+                return
+            except TimeoutError:
+                continue
+    pytest.fail("no datagram came back")
+
+
+def test_taken_port_is_reported_and_reached_elsewhere(engine: Engine) -> None:
+    """A port that somebody here has already is reported; the container runs, and is reached on another port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        engine.client.containers.run("busybox:lab", SERVE, hostname="web", detach=True, ports={"80/tcp": number})
+        (port,) = settled(engine, 1)
+        assert port.engine_port == number
+        assert port.local_port not in (None, number)
+        assert "taken" in port.note
+        assert fetch(port.address) == "hello from web\n"
+
+
+def test_two_engines_publish_the_same_port(engine: Engine) -> None:
+    """Two engines may publish the same port: each is reached at the address that it reports."""
+    number = free_port()
+    with labkit.open_engine(name="neighbour", images=["busybox"]) as other:
+        for each, name in ((engine, "one"), (other, "two")):
+            each.client.containers.run("busybox:lab", SERVE, hostname=name, detach=True, ports={"80/tcp": number})
+            settled(each, 1)
+        assert fetch(engine.ports[0].address) == "hello from one\n"
+        assert fetch(other.ports[0].address) == "hello from two\n"
+
+
+def test_containers_cannot_reach_this_machines_loopback(engine: Engine) -> None:
+    """What listens on the user's loopback is not there for containers."""
+    with socket.create_server(("127.0.0.1", 0)) as private:
+        number = private.getsockname()[1]
+        command = ["timeout", "2", "nc", "-w", "1", "10.0.2.2", str(number)]
+        import docker
+
+        with pytest.raises(docker.errors.ContainerError):
+            engine.client.containers.run("busybox:lab", command, remove=True)
+        assert engine.host.run(f"timeout 5 bash -c '</dev/tcp/10.0.2.2/{number}'").ok
+
+
+def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
+    """After a restart of the daemon the ports of its containers are reached again."""
+    number = free_port()
+    engine.client.containers.run(
+        "busybox:lab", SERVE, hostname="web", detach=True, ports={"80/tcp": number}, restart_policy={"Name": "always"}
+    )
+    settled(engine, 1)
+    engine.restart()
+    end = time.monotonic() + 10
+    while True:
+        try:
+            assert fetch(f"127.0.0.1:{number}") == "hello from web\n"
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
