@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnosis", "Evidence", "Finding", "get", "names"]
 
-_NOT_DIAGNOSES = {"findings"}
+_NOT_DIAGNOSES = {"evidence", "findings"}
 
 
 class Diagnosis(Protocol):

@@ -3,18 +3,21 @@
 137 is 128 + 9: PID 1 ended by SIGKILL, or returned 137 itself.  The state record alone cannot tell the causes
 apart.  Measured on engines 20.10 and 26.1: on a dead container ``State.OOMKilled`` says that *some* process
 was killed for memory during its last life, PID 1 or not, and perhaps long before the death.  On a running
-container 26.1 says it at once, while 20.10 still shows the life before.  So the verdict rests on the events
-of the last life, on the kernel's log, which alone names the victim, and while PID 1 lives on its cgroup's
+container 26.1 says it at once, while 20.10 still shows the life before.  And when PID 1 is killed within
+milliseconds of its start, flag and event can both be missing.  So the verdict rests on the kernel's log,
+which alone names the victim, on the events of the last life, and while PID 1 lives on its cgroup's
 counters.  What is missing is said, and the verdict is then weaker.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from labkit import observe
+from labkit.diagnosis.evidence import of_death, of_kernel, of_life, of_memory, of_state
 from labkit.diagnosis.findings import Confidence, Finding
 from labkit.observe.kernel import KernelLog, OomKill
 from labkit.observe.lives import Life, lives
@@ -38,8 +41,10 @@ TITLES = {
 }
 CODES = tuple(TITLES)
 SIGKILL = 9
-AT_ONCE = 2_000_000_000
-"""Nanoseconds between a kill for memory and the death that it caused."""
+AT_ONCE = timedelta(seconds=2)
+"""The longest time between a child's kill for memory and the end of a PID 1 that passes it on."""
+SLOW_END = timedelta(seconds=10)
+"""The longest time that a large PID 1 takes to end, once it is killed."""
 CLOCKS = timedelta(milliseconds=50)
 """How far the kernel's clock, known to a hundredth of a second, and the engine's may differ."""
 
@@ -60,11 +65,28 @@ def diagnose(engine: Engine, container: str) -> Finding:
 
 
 def look(engine: Engine, container: str) -> Seen:
-    """Read every source once.  Raises `UsageError` when there is no such container."""
-    facts = observe.container(engine, container)
-    return Seen(
-        facts, observe.events(engine, facts), observe.memory(engine, facts), observe.kernel_log(engine, facts)
-    )
+    """Read every source; again, a moment later, when the container was changing meanwhile.
+
+    Raises `UsageError` when there is no such container.
+    """
+    for pause in (0.1, 0.1, 0):
+        facts = observe.container(engine, container)
+        seen = Seen(
+            facts,
+            observe.events(engine, facts),
+            observe.memory(engine, facts),
+            observe.kernel_log(engine, facts),
+        )
+        if not _was_changing(seen):
+            break
+        time.sleep(pause)
+    return seen
+
+
+def _was_changing(seen: Seen) -> bool:
+    """Whether the events are ahead of the state: PID 1 has died since, or may be about to."""
+    last = [event.action for event in seen.events if event.action in ("start", "oom", "die")][-1:]
+    return last in (["oom"], ["die"]) if seen.container.running else last == ["start"]
 
 
 def explain(seen: Seen) -> Finding:
@@ -72,7 +94,7 @@ def explain(seen: Seen) -> Finding:
     if seen.container.running:
         return _while_running(seen)
     if seen.container.exit_code != 137:
-        return _finding(seen, "not-137", [_state(seen)])
+        return _finding(seen, "not-137", [of_state(seen.container)])
     last = lives(seen.events)[-1:]
     return _of_death(seen, last[0] if last else Life((), complete=False))
 
@@ -81,10 +103,11 @@ def explain(seen: Seen) -> Finding:
 
 
 def _while_running(seen: Seen) -> Finding:
-    evidence = [_state(seen), _counters(seen.memory)]
+    evidence = [of_state(seen.container), of_memory(seen.memory)]
     if _killed_under_present_limit(seen):
-        evidence.append(Evidence(source="docker events", fact=_told(_last_life(seen))))
-        return _finding(seen, "oom-of-child", [*evidence, _kernel(seen.kernel)], remedy="memory")
+        evidence.append(of_life(_last_life(seen)))
+        code = "oom-of-pid-1" if _is_dying(seen) else "oom-of-child"
+        return _finding(seen, code, [*evidence, of_kernel(seen.kernel)], remedy="memory")
     death = _death_before_restart(seen)
     if death:
         policy = f"restarted {seen.container.restarts} times by its policy, {seen.container.restart_policy}"
@@ -101,6 +124,14 @@ def _killed_under_present_limit(seen: Seen) -> bool:
     life = _last_life(seen)
     known = life.complete and not life.named("oom")
     return counted and (known or not _limit_was_raised(seen.memory))
+
+
+def _is_dying(seen: Seen) -> bool:
+    """Whether the kernel has killed PID 1 already, and the engine has not noticed yet."""
+    start = seen.container.started_at
+    if not isinstance(seen.kernel, KernelLog) or start is None:
+        return False
+    return any(kill.first for kill in seen.kernel.kills if kill.at >= start - CLOCKS)
 
 
 def _limit_was_raised(memory: MemoryCounters | Unreadable) -> bool:
@@ -125,7 +156,13 @@ def _death_before_restart(seen: Seen) -> Life | None:
 def _of_death(seen: Seen, life: Life, before: list[Evidence] | None = None) -> Finding:
     """Who ended this *life*, which ended with exit code 137."""
     victim = _victim(seen, life)
-    evidence = [*(before or []), _state(seen), *_leftover(seen, life), _story(life), _kernel(seen.kernel)]
+    evidence = [
+        *(before or []),
+        of_state(seen.container),
+        *_leftover(seen, life),
+        of_death(life),
+        of_kernel(seen.kernel),
+    ]
     fatal = [event for event in life.named("kill") if event.signal == SIGKILL]
     if victim and victim.first:
         return _memory(seen, "oom-of-pid-1", evidence, victim)
@@ -144,21 +181,20 @@ def _victim(seen: Seen, life: Life) -> OomKill | None:
     start = life.events[0].at if life.complete else seen.container.started_at
     if not isinstance(seen.kernel, KernelLog) or end is None or start is None:
         return None
-    earliest = max(start - CLOCKS, end - timedelta(seconds=10))
-    near = [kill for kill in seen.kernel.kills if earliest <= kill.at <= end + CLOCKS]
-    return max(near, key=lambda kill: (kill.first is True, kill.at), default=None)
+    own = [kill for kill in seen.kernel.kills if start - CLOCKS <= kill.at <= end + CLOCKS]
+    first = [kill for kill in own if kill.first and end - kill.at < SLOW_END]
+    just_before = [kill for kill in own if end - kill.at < AT_ONCE]
+    return next(reversed(first or just_before), None)
 
 
 def _memory_ran_out_at(life: Life) -> bool:
     """Whether an ``oom`` event came just before this life ended."""
     death = life.death
-    return death is not None and any(death.nano - event.nano < AT_ONCE for event in life.named("oom"))
+    return death is not None and any(death.at - event.at < AT_ONCE for event in life.named("oom"))
 
 
 def _who_sent_it(seen: Seen, life: Life) -> str:
-    """``docker stop`` sends the stop signal, waits, sends SIGKILL; afterwards the engine reports a
-    ``stop``.
-    """
+    """``docker stop`` sends its signal, waits, sends SIGKILL; then the engine reports a ``stop``."""
     asked = any(event.signal != SIGKILL for event in life.named("kill"))
     asked = asked or (not life.complete and seen.container.stop_signal not in ("SIGKILL", "9"))
     return "stop-timed-out" if asked and life.named("stop") else "killed"
@@ -177,9 +213,7 @@ def _memory(
     victim: OomKill | None,
     candidates: tuple[str, ...] = (),
 ) -> Finding:
-    """A death for memory.  A higher limit helps only when the limit that was reached is the container's
-    own.
-    """
+    """A death for memory.  A higher limit helps only when the one that was reached is the container's."""
     confidence: Confidence = "undecided" if candidates else "certain"
     own = seen.container.memory is not None and (victim is None or victim.limit_of == victim.folder)
     advice = (
@@ -207,7 +241,7 @@ def _without_a_cause(seen: Seen, life: Life, evidence: list[Evidence]) -> Findin
     return _finding(seen, "undecided", evidence, confidence="undecided", candidates=candidates, advice=lost)
 
 
-# -- evidence
+# -- what they are made of
 
 
 def _finding(
@@ -238,16 +272,6 @@ def _last_life(seen: Seen) -> Life:
     return (lives(seen.events) or [Life((), complete=False)])[-1]
 
 
-def _state(seen: Seen) -> Evidence:
-    facts = seen.container
-    ended = f"status {facts.status}, exit code {facts.exit_code}, OOMKilled {str(facts.oom_killed).lower()}"
-    return Evidence(
-        source="docker inspect",
-        fact=f"{ended}, limit {facts.memory or 'none'}",
-        detail=f"id {facts.id}, started {facts.started_at}, finished {facts.finished_at}",
-    )
-
-
 def _leftover(seen: Seen, life: Life) -> list[Evidence]:
     """A remark where ``OOMKilled`` would mislead."""
     if not seen.container.oom_killed or not life.complete or _memory_ran_out_at(life):
@@ -256,47 +280,3 @@ def _leftover(seen: Seen, life: Life) -> list[Evidence]:
     if seen.container.running:
         what = "an earlier life, or of a kill under an earlier limit"
     return [Evidence(source="docker inspect", fact=f"OOMKilled tells of {what}")]
-
-
-def _story(life: Life) -> Evidence:
-    if not life.death:
-        return Evidence(
-            source="docker events",
-            fact="none of this death: the engine keeps its last 256 events, until its daemon restarts",
-        )
-    missing = "" if life.complete else "… (older ones are forgotten), "
-    return Evidence(
-        source="docker events",
-        fact=missing + _told(life),
-        detail=", ".join(f"{event.at.isoformat()} {event}" for event in life.events),
-    )
-
-
-def _told(life: Life) -> str:
-    shown = [str(event) for event in life.events if not event.action.startswith("exec_")]
-    return ", ".join(shown[:3] + (["…"] if len(shown) > 8 else []) + shown[3:][-5:]) or "none"
-
-
-def _kernel(log: KernelLog | Unreadable) -> Evidence:
-    if isinstance(log, Unreadable):
-        return Evidence(source=log.source, fact=f"not readable: {log.reason}")
-    if not log.kills:
-        return Evidence(source="kernel log", fact="no process of this container was killed for memory")
-    last = log.kills[-1]
-    who = {True: "PID 1", False: "not PID 1", None: "the log does not say whether it was PID 1"}[last.first]
-    return Evidence(
-        source="kernel log",
-        fact=f"killed {last.victim} for memory: {who}",
-        detail=f"{last.at}, process {last.pid} on the host, limit of {last.limit_of or 'the machine'}",
-    )
-
-
-def _counters(memory: MemoryCounters | Unreadable) -> Evidence:
-    if isinstance(memory, Unreadable):
-        return Evidence(source=memory.source, fact=f"not readable: {memory.reason}")
-    killed = "a process was killed for memory" if memory.oom_kills else "no process was killed for memory"
-    return Evidence(
-        source=f"cgroup v{memory.version}, {memory.source}",
-        fact=f"{killed} since the last start",
-        detail=f"{memory.oom_kills} killed, peak {memory.peak}, limit {memory.limit}, in {memory.folder}",
-    )

@@ -32,8 +32,11 @@ VARIANTS = {
 
 LIMIT = "32m"
 LABEL = "labkit.fault"
-_PIPE = "mkfifo /pipe; exec 3<>/pipe;"
-"""A pipe that is never read: who writes more than 64 KiB to it waits for ever, and uses no processor."""
+_PIPE = "mkfifo /pipe; exec 3<>/pipe; sleep 0.3;"
+"""A pipe that is never read: who writes more than 64 KiB to it waits for ever, and uses no processor.
+
+Then a pause: of a process that is killed within milliseconds of its start, the engine may report no ``oom``.
+"""
 _EATER = "dd if=/dev/zero bs=40M count=1 >&3 2>/dev/null"
 _WITNESS = "the worker ended with 137"
 _SCRIPTS = {

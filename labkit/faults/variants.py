@@ -9,9 +9,7 @@ __all__ = ["Variant"]
 
 @dataclass(frozen=True)
 class Variant:
-    """*title* says what happens; *code* is what the diagnosis must name; *cured*: whether its runbook's
-    plan cures it.
-    """
+    """What happens (*title*), what the diagnosis must name (*code*), and whether the plan cures it."""
 
     title: str
     code: str

@@ -56,9 +56,7 @@ class Event:
 
 @dataclass(frozen=True, repr=False)
 class EventLog(Tabular, Sequence[Event]):
-    """Events in the order in which they happened.  *oldest*: the first that the engine still has, of any
-    object.
-    """
+    """Events in their order.  *oldest*: when the first happened that the engine still has, of any object."""
 
     events: tuple[Event, ...]
     oldest: datetime | None = None

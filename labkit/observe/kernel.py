@@ -33,8 +33,7 @@ _KILL = re.compile(
 
 @dataclass(frozen=True)
 class OomKill:
-    """One kill: the *victim*'s name, the cgroup it was in (*folder*), and the cgroup whose limit was
-    reached (*limit_of*).
+    """One kill: the *victim*, its cgroup (*folder*), and the cgroup whose limit was reached (*limit_of*).
 
     *limit_of* is empty when the whole machine was out of memory.  *others*: the names of the processes that
     were in reach, *victim* left out.  *first*: whether the victim was the oldest process there (in a

@@ -70,9 +70,7 @@ class MemoryCounters(Tabular):
 
 
 def memory(engine: Engine, of: Container) -> MemoryCounters | Unreadable:
-    """The counters of the running container *of*; `Unreadable`, with the reason, where there are none to be
-    read.
-    """
+    """The counters of the running container *of*; where there are none, `Unreadable` with the reason."""
     if not of.running:
         return Unreadable(_SOURCE, "the container is not running, and its cgroup ended with it")
     if not engine.host.available:
@@ -129,9 +127,7 @@ def _counters(version: int, folder: str, listing: str) -> MemoryCounters:
 
 
 def _folder(mounts: str, cgroups: str) -> tuple[int, str]:
-    """The cgroup version that counts memory, and the folder of the process whose ``/proc/PID/cgroup`` is
-    given.
-    """
+    """The cgroup version that counts memory, and the folder, from the text of ``/proc/PID/cgroup``."""
     for line in cgroups.splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):

@@ -48,8 +48,7 @@ class Table:
 
 
 class Tabular:
-    """Something that shows as its `table`: what repeats from run to run, without ids, process ids and clock
-    times.
+    """Something that shows as its `table`: what repeats from run to run, without ids and clock times.
 
     `details` adds those.
     """

@@ -61,8 +61,7 @@ class Action(BaseModel):
 
 
 def raise_memory(of: observe.Container, to: ByteSize | None = None) -> Action | None:
-    """Raise the memory limit of a container to *to* bytes, or to twice the present one; None if it has no
-    limit.
+    """Raise a container's memory limit to *to* bytes, or to twice the present one; None without a limit.
 
     The limit of memory and swap together goes up by as much, since the engine refuses a memory limit above
     it.  Raises `UsageError` when *to* is not more than the present limit.

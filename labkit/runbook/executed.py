@@ -75,23 +75,29 @@ def _last(notebook: nbformat.NotebookNode, kind: type[R]) -> R | None:
 
 
 def _failure(notebook: nbformat.NotebookNode, interrupted: str, told: bool) -> Failure | None:
-    for index, cell in _code(notebook):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return Failure(
-                    error=output.ename,
-                    message=output.evalue or output.ename,
-                    section=_section(notebook, index),
-                    cell=index,
-                )
-    unfinished = _unfinished(notebook)
-    if interrupted or unfinished is not None or not told:
+    error = _error(notebook)
+    stopped = _unfinished(notebook)
+    if error and not interrupted:
+        return error
+    if interrupted or stopped is not None or not told:
+        cell = error.cell if error else stopped
         return Failure(
             error="Interrupted" if interrupted else "Unfinished",
             message=interrupted or "the notebook did not run to its end",
-            section=_section(notebook, unfinished) if unfinished is not None else "",
-            cell=unfinished,
+            section=_section(notebook, cell) if cell is not None else "",
+            cell=cell,
         )
+    return None
+
+
+def _error(notebook: nbformat.NotebookNode) -> Failure | None:
+    """The first error that a cell has shown."""
+    for index, cell in _code(notebook):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                message = output.evalue or output.ename
+                section = _section(notebook, index)
+                return Failure(error=output.ename, message=message, section=section, cell=index)
     return None
 
 

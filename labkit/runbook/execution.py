@@ -1,5 +1,4 @@
-"""Run a runbook: check its parameters, execute its notebook with papermill, and leave a report of what
-happened.
+"""Run a runbook: check its parameters, execute its notebook with papermill, leave a report.
 
 Plain papermill gives the same outcome from the same notebook; what this adds is the check before a kernel
 starts, an exit code that tells the truth, and the report.
@@ -66,6 +65,7 @@ def _execute(path: Path, output: Path, values: Mapping[str, Any]) -> str:
             kernel_name="python3",
             progress_bar=False,
             extra_arguments=["--log-level=ERROR"],  # or the kernel warns about its own local sockets
+            shutdown_kernel="immediate",  # a graceful end stalls for seconds, now and then
         )
     except papermill.PapermillExecutionError:
         return ""  # the notebook holds the error

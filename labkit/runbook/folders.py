@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,8 +12,22 @@ import nbformat
 
 from labkit import paths
 from labkit.errors import UsageError
+from labkit.runbook import parameters
+from labkit.runbook.parameters import Parameter
 
-__all__ = ["find", "load", "names", "new_run"]
+__all__ = ["About", "about", "find", "load", "names", "new_run"]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a runbook says about itself, for lists and for ``--help``."""
+
+    name: str
+    title: str
+    summary: str
+    risk: str
+    covers: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
 
 
 def _home() -> Path:
@@ -40,6 +55,21 @@ def find(name: str) -> Path:
             try_=near[0] if near else "",
         )
     return _home() / f"{name}.ipynb"
+
+
+def about(name: str) -> About:
+    """What the runbook *name* is for and which parameters it takes.  Raises `UsageError` as `find` does."""
+    path = find(name)
+    notebook = load(path)
+    told = notebook.metadata.get("labkit", {})
+    return About(
+        name=path.stem,
+        title=told.get("title", path.stem),
+        summary=told.get("summary", ""),
+        risk=told.get("risk", ""),
+        covers=tuple(told.get("covers", ())),
+        parameters=tuple(parameters.read(notebook)),
+    )
 
 
 def load(path: Path) -> nbformat.NotebookNode:

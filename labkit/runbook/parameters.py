@@ -1,5 +1,4 @@
-"""A runbook's parameters: read from its notebook as syntax, checked before a kernel starts and again inside
-it.
+"""A runbook's parameters: read as syntax, checked before a kernel starts and again inside it.
 
 The cell tagged ``parameters`` is the one source of truth: ``name: type = default  # help``, one a line.
 Types are ``str``, ``int``, ``float``, ``bool``, `ByteSize`, `Duration`, ``Literal[…]``, ``list[…]`` and ``…
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -21,7 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, cr
 from labkit.errors import UsageError
 from labkit.observe.quantities import ByteSize, Duration
 
-__all__ = ["Parameter", "Parameters", "check", "read", "validate"]
+__all__ = ["Parameter", "Parameters", "assignments", "check", "read", "validate"]
 
 _TYPES: dict[str, Any] = {
     "str": str,
@@ -109,6 +108,18 @@ def _resolve(node: ast.expr) -> Any:
     raise KeyError(ast.unparse(node))
 
 
+def assignments(words: Iterable[str]) -> dict[str, str]:
+    """``name=value`` words of a command line as a mapping; the last of several wins.
+
+    Raises `UsageError` for a word without a name or without ``=``.
+    """
+    pairs = [(word, *word.partition("=")) for word in words]
+    for word, name, equals, _ in pairs:
+        if not equals or not name.strip():
+            raise UsageError("a parameter is given as name=value", seen=repr(word))
+    return {name.strip(): value for _, name, _, value in pairs}
+
+
 def validate(parameters: list[Parameter], given: Mapping[str, Any]) -> Parameters:
     """*given* values (text from a command line, or typed) as a checked model.
 
@@ -162,9 +173,7 @@ def _fill(fields: Mapping[str, tuple[Any, Any]], given: Mapping[str, Any]) -> Pa
 
 
 def _lenient(kind: Any) -> Any:
-    """*kind*, also from the text that a command line gives: ``none``, and ``a,b`` or ``["a", "b"]`` for a
-    list.
-    """
+    """*kind*, also from a command line's text: ``none``, and ``a,b`` or ``["a", "b"]`` for a list."""
     members = get_args(kind)
     if get_origin(kind) is list:
         return Annotated[kind, BeforeValidator(_as_list)]

@@ -39,7 +39,8 @@ class Done(BaseModel):
 class Applied(Record):
     """What was done of a plan: all of it, or nothing, with the reason in *note*.
 
-    *since*: the engine's clock just before the last action, in seconds since 1970.
+    *since*: the engine's clock just before the last action, in seconds since 1970; *last*: that action's
+    verb, which is also the name of the event that tells when it took effect.
     """
 
     kind: ClassVar[str] = "applied"
@@ -47,6 +48,7 @@ class Applied(Record):
     done: tuple[Done, ...] = ()
     note: str = ""
     since: str = ""
+    last: str = ""
 
     def table(self) -> Table:
         return Table(["done", "undo"], [(each.action, each.undo) for each in self.done], empty=self.note)
@@ -88,9 +90,9 @@ class Plan(Record):
         """
         for action in self.actions:
             _check_drift(engine, action)
-        done, since = list[Done](), ""
+        done, since, last = list[Done](), "", ""
         for action in self.actions:
-            since, start = engine_time(engine), time.monotonic()
+            since, last, start = engine_time(engine), action.verb, time.monotonic()
             try:
                 perform(engine, action)
             except LabkitError as error:
@@ -99,7 +101,7 @@ class Plan(Record):
                     error.what, seen=f"{error.seen}\n{before}".strip(), try_=error.try_
                 ) from error
             done.append(Done(action=str(action), undo=action.undo, seconds=time.monotonic() - start))
-        return Applied(done=tuple(done), note="there was nothing to do", since=since)
+        return Applied(done=tuple(done), note="there was nothing to do", since=since, last=last)
 
     def wait(self) -> Applied:
         """Do nothing: a dry run."""

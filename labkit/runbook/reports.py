@@ -1,6 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else, and the outcome as JSON, from an executed
-notebook.
-"""
+"""The report of a run: one HTML file that needs nothing else, and the outcome as JSON."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def render(notebook: nbformat.NotebookNode, outcome: Outcome) -> str:
-    """The report as HTML: what happened first, then the executed notebook.  It loads nothing from
-    anywhere.
-    """
+    """The report as HTML: what happened, then the executed notebook.  It loads nothing."""
     from jinja2 import Environment
 
     title = notebook.metadata.get("labkit", {}).get("title") or outcome.runbook

@@ -43,16 +43,16 @@ def stays_up(engine: Engine, container: str, applied: Applied, *, watch: Duratio
         return Verification()
     deadline = time.monotonic() + watch
     while True:
-        trouble = _trouble(engine, container, float(applied.since))
+        trouble = _trouble(engine, container, applied)
         if trouble or time.monotonic() >= deadline:
             break
         time.sleep(min(0.2, watch))
     return Verification(ok=not trouble, evidence=(trouble or _good(watch),))
 
 
-def _trouble(engine: Engine, container: str, since: float) -> Evidence | None:
+def _trouble(engine: Engine, container: str, applied: Applied) -> Evidence | None:
     facts = observe.container(engine, container)
-    bad = [event for event in observe.events(engine, facts, since=since) if event.action in ("oom", "die")]
+    bad = [event for event in _after(applied, engine, facts) if event.action in ("oom", "die")]
     if bad:
         told = ", ".join(str(event) for event in bad[-3:])
         return Evidence(
@@ -61,6 +61,15 @@ def _trouble(engine: Engine, container: str, since: float) -> Evidence | None:
     if not facts.running:
         return Evidence(source="docker inspect", fact=f"status {facts.status}, exit code {facts.exit_code}")
     return None
+
+
+def _after(applied: Applied, engine: Engine, facts: observe.Container) -> list[observe.Event]:
+    """What happened since the last action took effect; a kill between its request and its effect does not
+    count.
+    """
+    since = list(observe.events(engine, facts, since=float(applied.since)))
+    effects = [index for index, event in enumerate(since) if event.action == applied.last]
+    return since[effects[0] + 1 :] if effects else since
 
 
 def _good(watch: Duration) -> Evidence:

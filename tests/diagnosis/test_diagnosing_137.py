@@ -1,6 +1,4 @@
-"""Exit code 137 on a live engine, in the situations that mislead: every engine version must be read
-rightly.
-"""
+"""Exit code 137 on live engines of every version, in the situations that mislead."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def test_a_child_killed_long_before_a_docker_kill(engine: Engine) -> None:
 
 
 def test_a_second_life_is_not_judged_by_the_first(engine: Engine) -> None:
-    """Killed for memory, started again, stopped: 20.10 still shows ``OOMKilled`` while it runs, 26.1 does
-    not.
-    """
+    """Started again after a kill for memory, 20.10 still shows ``OOMKilled``; 26.1 does not."""
     run(engine, f"[ -e /again ] && exec sleep 1000; touch /again; exec {EATS}")
     dead(engine)
     assert found(engine) == ("oom-of-pid-1", "certain")
@@ -88,10 +84,8 @@ def test_an_application_that_answers_a_stop_with_137(engine: Engine) -> None:
 
 
 def test_a_restart_policy_shows_only_the_last_death(engine: Engine) -> None:
-    """A container that is killed, started again and killed again is diagnosed while it waits, and while it
-    runs.
-    """
-    run(engine, f"sleep 0.3; exec {EATS}", restart_policy={"Name": "always"})
+    """A container that dies again and again is diagnosed while it waits and while it runs."""
+    run(engine, f"sleep 0.7; exec {EATS}", restart_policy={"Name": "always"})
     until(engine, lambda facts: int(facts["RestartCount"]) >= 2)  # type: ignore[call-overload]
     seen = set()
     for _ in range(12):
@@ -101,9 +95,7 @@ def test_a_restart_policy_shows_only_the_last_death(engine: Engine) -> None:
 
 
 def test_a_restart_by_a_person_is_no_incident(engine: Engine) -> None:
-    """``docker restart`` kills a PID 1 that ignores SIGTERM, and starts it again: it runs, and all is
-    well.
-    """
+    """``docker restart`` kills a PID 1 that ignores SIGTERM and starts it again: all is well."""
     run(engine, "exec sleep 1000")
     engine.client.api.restart("web", timeout=0)
     assert found(engine) == ("running", "certain")
@@ -119,9 +111,7 @@ def test_other_exits_are_not_ours(engine: Engine) -> None:
 
 
 def test_when_the_events_are_gone_the_kernels_log_decides(engine: Engine) -> None:
-    """A restarted daemon has forgotten the death.  The kernel has not; without its log nothing can be
-    decided.
-    """
+    """A restarted daemon has forgotten the death.  The kernel has not; without it nothing can be decided."""
     run(engine, f"exec {EATS}")
     dead(engine)
     engine.restart()

@@ -43,9 +43,7 @@ CLEAN_LOG = KernelLog(())
 
 
 def log(*told: str, at: float = 0) -> EventLog:
-    """Events a tenth of a second apart, the last of them *at* seconds after the death; ``kill 9`` names a
-    signal.
-    """
+    """Events a tenth of a second apart, the last *at* seconds after the death; ``kill 9`` is a signal."""
     end = DEATH.timestamp() + at
     found = []
     for number, text in enumerate(told):
@@ -95,6 +93,16 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "certain",
     ),
     "all events are lost, the kernel's log is not": (seen(OOM, kernel=kill(True)), "oom-of-pid-1", "certain"),
+    "the kernel named PID 1 of an earlier life": (
+        seen(DEAD, log("start", "die"), kernel=kill(True, before=5)),
+        "killed",
+        "likely",
+    ),
+    "a child was killed well before PID 1 ended": (
+        seen(OOM, log("start", "oom", *["exec_die"] * 80, "die"), kernel=kill(False, before=8)),
+        "killed",
+        "likely",
+    ),
     "docker kill": (seen(DEAD, log("start", "kill 9", "die")), "killed", "certain"),
     "docker kill with a gentler signal first": (
         seen(DEAD, log("start", "kill 15", "kill 9", "die")),
@@ -149,6 +157,11 @@ CASES: dict[str, tuple[Seen, str, str]] = {
     "up, a child was killed, and the counters are out of reach": (
         seen(ALIVE, log("start", "oom")),
         "oom-of-child",
+        "certain",
+    ),
+    "up, as far as the engine knows: PID 1 was killed this moment": (
+        seen(ALIVE, log("start", "oom"), memory=COUNTERS, kernel=kill(True)),
+        "oom-of-pid-1",
         "certain",
     ),
     "up, only the counter knows of the child": (
@@ -220,9 +233,7 @@ def test_undecided_names_what_it_can_be() -> None:
 
 @pytest.mark.parametrize("limit_of", ["", "/parent"])
 def test_a_limit_that_is_not_its_own_is_not_raised(limit_of: str) -> None:
-    """When the machine, or a cgroup above, ran out of memory, a higher limit of the container does not
-    help.
-    """
+    """When the machine, or a cgroup above, ran out of memory, a higher limit does not help."""
     finding = explain(seen(OOM, log("start", "oom", "die"), kernel=kill(True, limit_of=limit_of)))
     assert (finding.code, finding.remedy) == ("oom-of-pid-1", "")
     assert "would not help" in finding.advice
