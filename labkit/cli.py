@@ -23,9 +23,11 @@ app = typer.Typer(
 engines = typer.Typer(help="Private engines, for use outside notebooks.", no_args_is_help=True)
 packs_ = typer.Typer(help="Engine packs: root filesystems that hold a Docker engine.", no_args_is_help=True)
 images_ = typer.Typer(help="Lab images, and the image pack that carries them.", no_args_is_help=True)
+faults_ = typer.Typer(help="Real incidents in a private engine, to practise on.", no_args_is_help=True)
 app.add_typer(engines, name="engine")
 app.add_typer(packs_, name="pack")
 app.add_typer(images_, name="images")
+app.add_typer(faults_, name="fault")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EngineName = Annotated[str, typer.Argument(help="An engine's name or id, from `labkit engine list`.")]
@@ -145,6 +147,102 @@ def uninstall(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = 
         if not erase(folder, rootless=rootless()):
             raise LabkitError(f"could not delete all of {folder}")
         print(f"deleted {folder}")
+
+
+# -- runbooks and faults
+
+
+@app.command("runbooks")
+def runbooks_list(as_json: AsJson = False) -> None:
+    """List the runbooks."""
+    from labkit import runbook
+
+    rows = [runbook.about(name) for name in runbook.names()]
+    if as_json:
+        print(json.dumps([{"name": r.name, "summary": r.summary, "risk": r.risk, "covers": list(r.covers)} for r in rows], indent=1))
+    else:
+        _table(["NAME", "RISK", "WHAT FOR"], [[r.name, r.risk, r.summary] for r in rows], "No runbooks.")
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="The runbook, from `labkit runbooks`.")],
+    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE (may be repeated).")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Carry the plan out; without it nothing is changed.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run's own folder [default: labkit's own].")] = None,
+    engine: Annotated[str | None, typer.Option(help="A private engine of yours [default: DOCKER_HOST, else the context].")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a runbook against an engine: evidence, diagnosis, plan and, with --apply, action and verification."""
+    from labkit import runbook
+    from labkit.engine import commandline, records
+
+    environ = commandline.environ(records.find(engine).folder) if engine else {}
+    outcome = runbook.run(name, runbook.assignments(parameter or []), apply=apply or None, out_dir=out, environ=environ)
+    _show_outcome(outcome, as_json)
+
+
+@app.command()
+def report(
+    executed: Annotated[Path, typer.Argument(help="A runbook's notebook that papermill, or you, executed.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the report's own folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make report and JSON from a runbook's notebook that was executed in another way."""
+    from labkit import runbook
+
+    _show_outcome(runbook.report(executed, out), as_json)
+
+
+def _show_outcome(outcome: Any, as_json: bool) -> NoReturn:
+    if as_json:
+        print(outcome.model_dump_json(indent=1))
+    else:
+        print(outcome)
+        print(f"\nreport  {outcome.folder}/report.html")
+        if outcome.failure:
+            print(f"\nlabkit: {outcome.failure.message}", file=sys.stderr)
+    raise typer.Exit(outcome.exit_code)
+
+
+@faults_.command("list")
+def fault_list() -> None:
+    """List the faults, and the ways in which each can be made."""
+    from labkit import faults
+
+    rows = [[name, variant, told.title] for name in faults.names() for variant, told in faults.get(name).VARIANTS.items()]
+    _table(["FAULT", "VARIANT", "WHAT HAPPENS"], rows, "No faults.")
+
+
+@faults_.command("inject")
+def fault_inject(
+    name: Annotated[str, typer.Argument(help="The fault, from `labkit fault list`.")],
+    engine: Annotated[str, typer.Option(help="The private engine to make it in.")],
+    variant: Annotated[str | None, typer.Option(help="In which way [default: the first].")] = None,
+    container: Annotated[str, typer.Option(help="The container that it happens to.")] = "web",
+) -> None:
+    """Make a real incident in a private engine, to practise on."""
+    from labkit import faults
+    from labkit.engine import open_engine
+
+    with open_engine("attach", engine=engine) as opened:
+        chosen = faults.inject(opened, name, variant, container)
+    print(f"{name} ({chosen}) has happened to {container} on {engine}")
+
+
+@faults_.command("undo")
+def fault_undo(
+    name: Annotated[str, typer.Argument(help="The fault, from `labkit fault list`.")],
+    engine: Annotated[str, typer.Option(help="The private engine that it was made in.")],
+    container: Annotated[str, typer.Option(help="The container that it happened to.")] = "web",
+) -> None:
+    """Remove everything that a fault made."""
+    from labkit import faults
+    from labkit.engine import open_engine
+
+    with open_engine("attach", engine=engine) as opened:
+        faults.get(name).undo(opened, container)
+    print(f"nothing of {name} is left on {engine}")
 
 
 # -- engines
@@ -367,8 +465,8 @@ def images_import(file: Path) -> None:
 @images_.command("load")
 def images_load(engine: EngineName, names: Annotated[list[str], typer.Argument(help="Which.")]) -> None:
     """Load images from the store into an engine that runs."""
-    from labkit.engine import images, open_engine, records
+    from labkit.engine import images, open_engine
 
-    with open_engine("attach", url=records.find(engine).url) as attached, telling() as tell:
+    with open_engine("attach", engine=engine) as attached, telling() as tell:
         images.ensure(attached, names, tell)
     print(f"ready on {engine}: {', '.join(names)}")

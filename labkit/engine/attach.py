@@ -14,12 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.engine import Engine
+from labkit.engine import Engine, commandline, records
 from labkit.engine.host import Host, MissingHost, NamespaceHost
-from labkit.engine.ports import PublishedPort
+from labkit.engine.ports import PublishedPort, published, read_ports
+from labkit.engine.records import Record
 from labkit.errors import EngineUnreachable, UsageError
 
 if TYPE_CHECKING:
+    import docker
+
     from labkit.engine.guard import GuardedClient
 
 __all__ = ["Attached", "open_attached"]
@@ -27,27 +30,32 @@ __all__ = ["Attached", "open_attached"]
 DEFAULT_URL = "unix:///var/run/docker.sock"
 
 
-def open_attached(url: str | None = None, *, context: str | None = None, name: str | None = None) -> Attached:
+def open_attached(
+    url: str | None = None, *, context: str | None = None, engine: str | None = None, name: str | None = None
+) -> Attached:
     """Attach to an engine that runs already.
 
-    *url*: as in ``DOCKER_HOST`` (``unix:///path`` or ``tcp://host:port``); *context*: a docker context.  Without either:
+    *url*: as in ``DOCKER_HOST`` (``unix:///path`` or ``tcp://host:port``); *context*: a docker context; *engine*: the name
+    of a private engine of this user (``labkit engine list``), which then counts as private here too.  Without any of them:
     ``DOCKER_HOST``, else ``DOCKER_CONTEXT``, else the current context, as the command line does.
 
     Raises `UsageError` for a context that does not exist or a transport that is not supported, and `EngineUnreachable`
     (saying where it looked) when nothing answers.
     """
-    if url and context:
-        raise UsageError("an engine is named by url or by context", seen=f"url={url!r}, context={context!r}")
-    where, source = _where(url, context)
+    named = [f"{key}={value!r}" for key, value in (("url", url), ("context", context), ("engine", engine)) if value]
+    if len(named) > 1:
+        raise UsageError("an engine is named in one way", seen=", ".join(named), expected="url, context or engine")
+    record = records.find(engine) if engine else None
+    where, source = (record.url, "labkit engine list") if record else _where(url, context)
     if where.partition("://")[0] not in ("unix", "tcp", "http"):
         raise UsageError(
             f"engines cannot be reached this way yet: {where}", seen=source, expected="unix:///path or tcp://host:port"
         )
-    engine = Attached(where, name or context or source)
+    attached = Attached(where, name or engine or context or source, record)
     try:
-        engine.client.ping()
+        attached.client.ping()
     except Exception as error:
-        engine.close()
+        attached.close()
         raise EngineUnreachable(
             f"no engine answers at {where}",
             seen=f"{_reason(error)} (from {source})",
@@ -55,7 +63,7 @@ def open_attached(url: str | None = None, *, context: str | None = None, name: s
             "name another one: DOCKER_HOST=unix:///path or tcp://host:port\n"
             "or use a private engine: labkit.open_engine('sandbox'); `labkit doctor` says what that needs",
         ) from None
-    return engine
+    return attached
 
 
 def _where(url: str | None, context: str | None) -> tuple[str, str]:
@@ -92,14 +100,14 @@ def _reason(error: BaseException) -> str:
 
 
 class Attached(Engine):
-    """A shared engine (provider ``attach``).  Made by `open_attached`."""
+    """An engine that somebody started (provider ``attach``): shared, unless it is one of ours.  Made by `open_attached`."""
 
     provider = "attach"
-    owned = False
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, record: Record | None = None) -> None:
         super().__init__()
-        self._url, self.name = url, name
+        self._url, self.name, self._record = url, name, record
+        self.owned = record is not None
         self.id = f"attached-{os.getpid()}"
         self._found_host: Host | None = None
 
@@ -109,15 +117,22 @@ class Attached(Engine):
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"DOCKER_HOST": self._url}
+        return commandline.environ(self._record.folder) if self._record else {"DOCKER_HOST": self._url}
 
-    def _connect(self) -> GuardedClient:
+    def _connect(self) -> docker.DockerClient:
+        if self.owned:
+            import docker
+
+            return docker.DockerClient(base_url=self._url, version="auto", timeout=60)
         from labkit.engine.guard import GuardedClient
 
         return GuardedClient(self.id, base_url=self._url, version="auto", timeout=60)
 
     @contextmanager
     def approve(self, kind: str, name: str) -> Iterator[None]:
+        if self.owned:
+            yield
+            return
         client: GuardedClient = self.client
         with client.approving(kind, name):
             yield
@@ -130,8 +145,8 @@ class Attached(Engine):
 
     @property
     def ports(self) -> list[PublishedPort]:
-        from labkit.engine.ports import published
-
+        if self._record:
+            return read_ports(self._record.folder / "ports.json")
         rows = published(self.client.api.containers())
         if not self._url.startswith("unix://"):
             return list(rows)
