@@ -29,5 +29,6 @@ def engine(module_engine: Engine) -> Iterator[Engine]:
     module_engine.unuse()
     for container in module_engine.client.containers.list(all=True):
         container.remove(force=True, v=True)
-    module_engine.client.volumes.prune(filters={"all": "true"})
+    for volume in module_engine.client.volumes.list():
+        volume.remove()
     module_engine.client.networks.prune()

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 from labkit.errors import PackBroken, UsageError
 from labkit.paths import need_space
 
-__all__ = ["read", "write"]
+__all__ = ["check_target", "read", "write"]
 
 MANIFEST = "labkit-pack.json"
 FORMAT = 1
@@ -25,8 +25,7 @@ FORMAT = 1
 
 def write(file: Path, manifest: dict[str, Any], payload: Path) -> None:
     """Write *payload* with *manifest* (``kind``, and whatever the reader needs) to *file*, whole or not at all."""
-    if not file.parent.is_dir():
-        raise UsageError(f"cannot write {file}", seen=f"no folder {file.parent}", try_="name an existing folder")
+    check_target(file)
     need_space(file.parent, payload.stat().st_size, f"write {file.name}")
     full = {"format": FORMAT, **manifest, "payload": {"sha256": _sha256(payload), "size": payload.stat().st_size}}
     fresh = file.with_name(f".{file.name}.part")
@@ -40,6 +39,13 @@ def write(file: Path, manifest: dict[str, Any], payload: Path) -> None:
         fresh.replace(file)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def check_target(file: Path) -> None:
+    """Raise `UsageError` where *file* cannot be made; to be asked before long work."""
+    if not file.parent.is_dir() or file.is_dir():
+        seen = f"{file} is a folder" if file.is_dir() else f"no folder {file.parent}"
+        raise UsageError(f"cannot write {file}", seen=seen, try_="name a file in an existing folder")
 
 
 def read(file: Path, kind: str, payload: Path) -> dict[str, Any]:

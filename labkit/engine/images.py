@@ -287,6 +287,7 @@ def prepared_with(names: Sequence[str], pack: Pack, progress: Progress = lambda 
 
 def export_pack(file: Path, names: Sequence[str] = (), progress: Progress = print) -> list[Stored]:
     """Write images from the store (default: all that are there) to one file, with checksums."""
+    archives.check_target(file)
     images = [found for image in _known(names or list(catalogue())) if (found := stored(image.name))]
     if missing := set(names) - {image.name for image in images}:
         raise UsageError(f"not in the store: {', '.join(sorted(missing))}", try_="labkit images get")

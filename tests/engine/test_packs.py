@@ -1,0 +1,178 @@
+"""Packs: one file out, the same thing in again; and broken files, full disks and interruptions that leave nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import labkit
+from labkit.engine import archives, images, packs
+from labkit.errors import LabkitError, PackBroken, UsageError
+
+
+@pytest.fixture
+def other_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A second labkit home, empty, with a space in its path: another machine, as far as packs are concerned."""
+    folder = tmp_path / "other home"
+    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    return folder
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def small_pack(tmp_path: Path, **changes: object) -> Path:
+    """A pack file with a payload of a few bytes."""
+    payload = tmp_path / "payload"
+    payload.write_bytes(b"x" * 100_000)
+    file = tmp_path / "small.labkit"
+    archives.write(file, {"kind": "images", "images": [], **changes}, payload)
+    return file
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(cut, "broken"), (flip, "SHA-256"), (lambda _: b"", "broken"), (lambda _: b"not a pack\n" * 500, "broken")],
+    ids=["cut short", "one bit flipped", "empty", "a text file"],
+)
+def test_broken_pack_is_refused(tmp_path: Path, damage, words: str) -> None:  # type: ignore[no-untyped-def]
+    """A damaged pack file is one clear message, and nothing is unpacked from it."""
+    file = small_pack(tmp_path)
+    file.write_bytes(damage(file.read_bytes()))
+    target = tmp_path / "out"
+    with pytest.raises(PackBroken, match=words) as caught:
+        archives.read(file, "images", target)
+    assert str(file) in str(caught.value)
+    assert not target.exists()
+
+
+def test_pack_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """An image pack is not taken for an engine pack."""
+    with pytest.raises(PackBroken, match="engine"):
+        archives.read(small_pack(tmp_path), "engine", tmp_path / "out")
+
+
+def test_missing_pack_file_is_a_usage_error(tmp_path: Path) -> None:
+    """A pack file that is not there, or is a folder, is said to be so."""
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(UsageError, match=str(path)):
+            archives.read(path, "images", tmp_path / "out")
+
+
+def test_images_travel_in_one_file(tmp_path: Path, other_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images exported here are the same images, by id, after an import on another machine."""
+    monkeypatch.delenv("LABKIT_HOME")
+    if home := os.environ.get("LABKIT_TEST_HOME"):
+        monkeypatch.setenv("LABKIT_HOME", home)
+    (before,) = images.get(["busybox"], quiet)
+    file = tmp_path / "images of a room.labkit"
+    images.export_pack(file, ["busybox"], quiet)
+    monkeypatch.setenv("LABKIT_HOME", str(other_home))
+    assert images.stored("busybox") is None
+    assert images.import_pack(file, quiet) == [before]
+    assert [path.name for path in (other_home / "images").iterdir() if path.name.startswith(".")] == [".lock"]
+
+
+@pytest.mark.alone
+def test_engine_pack_travels_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine pack exported here starts an engine after an import on another machine, without a network."""
+    file = tmp_path / "engine.labkit"
+    packs.export_pack("debian-13", file, quiet)
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "room 7"))
+    assert packs.names() in ([], [packs.MACHINE])
+    pack = packs.import_pack(file, quiet)
+    with labkit.open_engine(name="imported", pack=pack.name) as engine:
+        assert engine.client.version()["Version"].startswith("26.1")
+    packs.remove(pack.name)
+    assert not list((tmp_path / "room 7/packs").glob("debian*"))
+
+
+def on_small_disk(size: str, home: str, code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python *code* with a labkit home on a disk of *size*, in a mount namespace of its own."""
+    script = f'mkdir -p "$0" && mount -t tmpfs -o size={size} tmpfs "$0" && "$1" -c "$2"; code=$?; ls -A "$0" "$0"/* >&2; exit $code'
+    return subprocess.run(
+        ["unshare", *(["--user", "--map-root-user"] if os.geteuid() else []), "--mount", "sh", "-c", script, home, sys.executable, code],
+        env={**os.environ, "LABKIT_HOME": home},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_full_disk_while_a_pack_is_imported(tmp_path: Path) -> None:
+    """A disk too small for a pack is told before anything is written, in one message."""
+    file = small_pack(tmp_path)
+    code = f"from labkit.cli import main; import sys; sys.argv = ['labkit', 'images', 'import', {str(file)!r}]; main()"
+    done = on_small_disk("64k", str(tmp_path / "full"), code)
+    assert done.returncode == 1
+    assert "not enough disk space" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_full_disk_while_a_pack_is_built(tmp_path: Path) -> None:
+    """A disk too small for a pack is told before the build begins, and nothing half-made is left."""
+    done = on_small_disk("32m", str(tmp_path / "full"), "from labkit.cli import main; import sys; sys.argv = ['labkit', 'pack', 'build']; main()")
+    assert done.returncode == 1
+    assert "not enough disk space to make the engine pack" in done.stderr
+    assert ".making" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_build_leaves_nothing_running_and_the_next_try_works(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C or kill -9 in the middle of a pack's build leaves no process and no mount; the next try starts over."""
+    home = tmp_path / "home"
+    environment = {**os.environ, "LABKIT_HOME": str(home)}
+    command = [sys.executable, "-m", "labkit", "pack", "build"]
+    build = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert build.stderr is not None
+    for line in build.stderr:
+        if "downloading" in line or "extracting" in line:
+            break
+    build.send_signal(number)
+    build.wait(30)
+    end = time.monotonic() + 10
+    while mentions(home) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert mentions(home) == []
+    assert str(home) not in Path("/proc/self/mountinfo").read_text()
+    if number == signal.SIGINT:
+        assert build.returncode == 130
+        assert not (home / "packs/.debian-13.making").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(home))
+        with pytest.raises(LabkitError, match="not on this machine yet"):
+            packs.find("debian-13")
+        with packs._making("debian-13", quiet) as fresh:
+            assert fresh is not None and list(fresh.iterdir()) == []
+            (fresh / "pack.json").write_text(json.dumps({"digest": "", "versions": {}}))
+
+
+def mentions(path: Path) -> list[str]:
+    """Processes whose command line names *path*."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = file.read_bytes()
+        except OSError:
+            continue
+        if os.fsencode(path) in text:
+            found.append(f"{file.parent.name} {text[:200]!r}")
+    return found

@@ -1,0 +1,116 @@
+"""The command line: help everywhere, documented exit codes, one message for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from labkit.cli import app
+
+
+def labkit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "labkit", *words], capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **environment}
+    )
+
+
+def commands(group=None, prefix: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
+    """Every command of the command line, with the words that lead to it."""
+    group = group or get_command(app)
+    for name, command in sorted(group.commands.items()):
+        if hasattr(command, "commands"):
+            yield from commands(command, (*prefix, name))
+        else:
+            yield pytest.param((*prefix, name), command, id=" ".join((*prefix, name)))
+
+
+@pytest.mark.parametrize(("words", "command"), commands())
+def test_every_command_says_what_it_does(words: tuple[str, ...], command) -> None:  # type: ignore[no-untyped-def]
+    """Each command has a help text of a sentence, each of its options too."""
+    assert command.help and command.help.strip().split("\n")[0].endswith((".", "?")), words
+    for option in command.params:
+        if option.param_type_name == "option" and option.name not in ("help", "name"):
+            assert option.help, (words, option.name)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "seen"),
+    [
+        (["bogus"], 2, "bogus"),
+        (["engine", "stop", "nobody"], 2, "'nobody'"),
+        (["engine", "exec", "nobody", "true"], 2, "'nobody'"),
+        (["engine", "start", "bad name!"], 2, "'bad name!'"),
+        (["engine", "start", "x", "--pack", "windows"], 2, "'windows'"),
+        (["pack", "build", "windows"], 2, "'windows'"),
+        (["pack", "import", "/no/such/file"], 2, "/no/such/file"),
+        (["pack", "import", __file__], 2, "broken"),
+        (["pack", "export", "/no/such/folder/x"], 2, "/no/such/folder"),
+        (["images", "import", __file__], 2, "broken"),
+        (["images", "get", "bussybox"], 2, "busybox"),
+        (["images", "get", "busybox", "--source", "moon"], 2, "'moon'"),
+        (["run", "diagnose-exit-138"], 2, "diagnose-exit-137"),
+        (["run", "diagnose-exit-137", "-p", "contaner=web"], 2, "container"),
+        (["run", "diagnose-exit-137", "-p", "watch=soon"], 2, "watch"),
+        (["report", "/no/such/notebook.ipynb"], 2, "/no/such/notebook.ipynb"),
+        (["fault", "inject", "exit-137", "--engine", "nobody"], 2, "'nobody'"),
+        (["lab", "--port", "99999"], 2, "99999"),
+    ],
+)
+def test_mistakes_have_one_message_and_the_documented_code(words: list[str], code: int, seen: str) -> None:
+    """A mistake is answered by its exit code and one message that names what was seen; never by a traceback."""
+    done = labkit(*words)
+    assert done.returncode == code, done.stderr
+    assert seen in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_engine_is_exit_code_3() -> None:
+    """A runbook for an engine that does not answer exits with 3, and says where it looked."""
+    done = labkit("run", "diagnose-exit-137", DOCKER_HOST="unix:///no/such.sock")
+    assert done.returncode == 3
+    assert "/no/such.sock" in done.stderr
+
+
+def test_a_home_that_cannot_be_made_is_said_to_be_so(tmp_path: Path) -> None:
+    """A LABKIT_HOME that is a file is one message with the remedy."""
+    file = tmp_path / "file"
+    file.touch()
+    done = labkit("pack", "list", LABKIT_HOME=str(file))
+    assert done.returncode == 2
+    assert str(file) in done.stderr and "LABKIT_HOME" in done.stderr
+
+
+def test_doctor_tells_every_need() -> None:
+    """doctor names each need with its state, and a sentence on which ways to an engine are open; --json says the same."""
+    text, data = labkit("doctor"), json.loads(labkit("doctor", "--json").stdout)
+    for need in ("kernel", "overlay", "iptables", "cgroups", "seccomp", "namespaces", "mmdebstrap", "disk", "inotify"):
+        assert need in [finding["name"] for finding in data["findings"]]
+        assert need in text.stdout
+    for finding in data["findings"]:
+        assert finding["status"] in ("ok", "degraded", "missing")
+        assert finding["found"]
+        assert finding["status"] == "ok" or finding["remedy"]
+    assert data["verdict"] in text.stdout
+
+
+def test_engine_lives_across_commands() -> None:
+    """start, exec, logs, list, stop: an engine that belongs to no process lives until it is stopped."""
+    assert labkit("engine", "start", "cli", "--image", "busybox").returncode == 0
+    try:
+        again = labkit("engine", "start", "cli")
+        assert again.returncode == 2 and "runs already" in again.stderr
+        assert labkit("engine", "exec", "cli", "docker", "run", "--rm", "busybox:lab", "echo", "hi").stdout == "hi\n"
+        assert labkit("engine", "exec", "cli", "sh", "-c", "exit 7").returncode == 7
+        assert "172.17.0.1" in labkit("engine", "exec", "--host", "cli", "ip", "addr").stdout
+        assert "API listen" in labkit("engine", "logs", "cli").stdout
+        assert "cli" in [row["name"] for row in json.loads(labkit("engine", "list", "--json").stdout)]
+    finally:
+        assert labkit("engine", "stop", "cli").returncode == 0
+    assert "cli" not in [row["name"] for row in json.loads(labkit("engine", "list", "--json").stdout)]
