@@ -18,7 +18,9 @@ from labkit.progress import telling
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Docker, by hand: labs and runbooks against a live engine.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="Docker, by hand: labs and runbooks against a live engine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 engines = typer.Typer(help="Private engines, for use outside notebooks.", no_args_is_help=True)
 packs_ = typer.Typer(help="Engine packs: root filesystems that hold a Docker engine.", no_args_is_help=True)
@@ -51,7 +53,10 @@ def main() -> NoReturn:
         # a full disk, a folder that cannot be written: the user's machine, not our code
         if error.filename is None and error.errno is None:
             raise
-        print(f"labkit: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""), file=sys.stderr)
+        print(
+            f"labkit: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""),
+            file=sys.stderr,
+        )
         sys.exit(1)
     raise AssertionError("unreachable")
 
@@ -85,8 +90,12 @@ def setup(tests: Annotated[bool, typer.Option("--tests", help="Also what the tes
 
 @app.command()
 def lab(
-    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1 [default: 8888, or the next free one].")] = None,
-    with_parent: Annotated[bool, typer.Option("--with-parent", help="End when the calling process ends.")] = False,
+    port: Annotated[
+        int | None, typer.Option(help="Port on 127.0.0.1 [default: 8888, or the next free one].")
+    ] = None,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="End when the calling process ends.")
+    ] = False,
 ) -> None:
     """Start a private engine and JupyterLab, and print their URL.  Ctrl-C ends both."""
     from labkit import server
@@ -116,7 +125,11 @@ def doctor(as_json: AsJson = False) -> None:
 
     findings = needs.examine()
     if as_json:
-        print(json.dumps({"verdict": needs.verdict(findings), "findings": [asdict(f) for f in findings]}, indent=1))
+        print(
+            json.dumps(
+                {"verdict": needs.verdict(findings), "findings": [asdict(f) for f in findings]}, indent=1
+            )
+        )
     else:
         for f in findings:
             print(f"{f.status:<9} {f.name:<15} {f.found}")
@@ -159,7 +172,15 @@ def runbooks_list(as_json: AsJson = False) -> None:
 
     rows = [runbook.about(name) for name in runbook.names()]
     if as_json:
-        print(json.dumps([{"name": r.name, "summary": r.summary, "risk": r.risk, "covers": list(r.covers)} for r in rows], indent=1))
+        print(
+            json.dumps(
+                [
+                    {"name": r.name, "summary": r.summary, "risk": r.risk, "covers": list(r.covers)}
+                    for r in rows
+                ],
+                indent=1,
+            )
+        )
     else:
         _table(["NAME", "RISK", "WHAT FOR"], [[r.name, r.risk, r.summary] for r in rows], "No runbooks.")
 
@@ -167,10 +188,18 @@ def runbooks_list(as_json: AsJson = False) -> None:
 @app.command()
 def run(
     name: Annotated[str, typer.Argument(help="The runbook, from `labkit runbooks`.")],
-    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE (may be repeated).")] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Carry the plan out; without it nothing is changed.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run's own folder [default: labkit's own].")] = None,
-    engine: Annotated[str | None, typer.Option(help="A private engine of yours [default: DOCKER_HOST, else the context].")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE (may be repeated).")
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Carry the plan out; without it nothing is changed.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the run's own folder [default: labkit's own].")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="A private engine of yours [default: DOCKER_HOST, else the context].")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a runbook against an engine: evidence, diagnosis, plan and, with --apply, action and verification."""
@@ -178,7 +207,9 @@ def run(
     from labkit.engine import commandline, records
 
     environ = commandline.environ(records.find(engine).folder) if engine else {}
-    outcome = runbook.run(name, runbook.assignments(parameter or []), apply=apply or None, out_dir=out, environ=environ)
+    outcome = runbook.run(
+        name, runbook.assignments(parameter or []), apply=apply or None, out_dir=out, environ=environ
+    )
     _show_outcome(outcome, as_json)
 
 
@@ -210,7 +241,11 @@ def fault_list() -> None:
     """List the faults, and the ways in which each can be made."""
     from labkit import faults
 
-    rows = [[name, variant, told.title] for name in faults.names() for variant, told in faults.get(name).VARIANTS.items()]
+    rows = [
+        [name, variant, told.title]
+        for name in faults.names()
+        for variant, told in faults.get(name).VARIANTS.items()
+    ]
     _table(["FAULT", "VARIANT", "WHAT HAPPENS"], rows, "No faults.")
 
 
@@ -268,25 +303,37 @@ def engine_list(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        _table(["ID", "PACK", "STATE", "OWNER", "URL"], [[r["id"], r["pack"], r["state"], r["owner"] or "none", r["url"]] for r in rows], "No engine runs.")
+        _table(
+            ["ID", "PACK", "STATE", "OWNER", "URL"],
+            [[r["id"], r["pack"], r["state"], r["owner"] or "none", r["url"]] for r in rows],
+            "No engine runs.",
+        )
 
 
 @engines.command("start")
 def engine_start(
     name: Annotated[str, typer.Argument(help="What to call it.")] = "engine",
-    pack: Annotated[str | None, typer.Option(help="Engine pack, or `machine` for the dockerd installed here.")] = None,
-    image: Annotated[list[str] | None, typer.Option(help="A lab image that shall be ready (may be repeated).")] = None,
+    pack: Annotated[
+        str | None, typer.Option(help="Engine pack, or `machine` for the dockerd installed here.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="A lab image that shall be ready (may be repeated).")
+    ] = None,
 ) -> None:
     """Start a private engine that runs until `labkit engine stop`."""
     from labkit.engine import records
     from labkit.engine.sandbox import start_detached
 
     if any(record.alive and record.facts["name"] == name for record in records.listed()):
-        raise UsageError("an engine of this name runs already", seen=repr(name), try_=f"labkit engine stop {name}")
+        raise UsageError(
+            "an engine of this name runs already", seen=repr(name), try_=f"labkit engine stop {name}"
+        )
     with telling() as tell:
         tell(f"starting the engine {name}")
         record = start_detached(name, pack=pack, images=image or ())
-    print(f"{record.id} answers at {record.url}\n\n    labkit engine exec {name} docker ps\n    labkit engine stop {name}")
+    print(
+        f"{record.id} answers at {record.url}\n\n    labkit engine exec {name} docker ps\n    labkit engine stop {name}"
+    )
 
 
 @engines.command("stop")
@@ -356,14 +403,21 @@ def pack_list(as_json: AsJson = False) -> None:
     from labkit.engine import packs
 
     ready = packs.names()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "ready": name in ready, "versions": packs.find(name).versions if name in ready else {}}
         for name in dict.fromkeys([*packs.RECIPES, *ready])
     ]
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        shown = [[r["name"], "ready" if r["ready"] else "to build", ", ".join(f"{k} {v}" for k, v in dict(r["versions"]).items())] for r in rows]  # type: ignore[call-overload]
+        shown = [
+            [
+                r["name"],
+                "ready" if r["ready"] else "to build",
+                ", ".join(f"{k} {v}" for k, v in r["versions"].items()),
+            ]
+            for r in rows
+        ]
         _table(["NAME", "STATE", "VERSIONS"], shown, "No packs.")
 
 
@@ -414,16 +468,32 @@ def images_list(as_json: AsJson = False) -> None:
     """List the catalogue: which images are in the store, and where they came from."""
     from labkit.engine import images
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for image in images.catalogue().values():
         found = images.stored(image.name)
-        rows.append({"name": image.name, "tag": image.tag, "about": image.about, "source": found.source if found else None, "bytes": found.size if found else None})
+        rows.append(
+            {
+                "name": image.name,
+                "tag": image.tag,
+                "about": image.about,
+                "source": found.source if found else None,
+                "bytes": found.size if found else None,
+            }
+        )
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
         _table(
             ["NAME", "SOURCE", "MiB", "ABOUT"],
-            [[r["name"], r["source"] or "not here yet", f"{r['bytes'] / 2**20:.1f}" if r["bytes"] else "", r["about"]] for r in rows],
+            [
+                [
+                    r["name"],
+                    r["source"] or "not here yet",
+                    f"{r['bytes'] / 2**20:.1f}" if r["bytes"] else "",
+                    r["about"],
+                ]
+                for r in rows
+            ],
             "No images.",
         )
 
@@ -443,7 +513,9 @@ def images_get(
 
 
 @images_.command("export")
-def images_export(file: Path, names: Annotated[list[str] | None, typer.Argument(help="Which (default: all).")] = None) -> None:
+def images_export(
+    file: Path, names: Annotated[list[str] | None, typer.Argument(help="Which (default: all).")] = None
+) -> None:
     """Write images to one file, with checksums, for a room without a network."""
     from labkit.engine import images
 

@@ -16,10 +16,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import labkit
 from labkit import paths
@@ -49,7 +50,7 @@ def running_lab(root: Path = ROOT) -> str | None:
     return None
 
 
-def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> Iterator[str]:
+def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> Generator[str, None, None]:
     """Start engine and JupyterLab, yield the URL when it answers, and go on until one of them, or we, shall end.
 
     *port*: on 127.0.0.1 (default: 8888, or the next that is free).  *with_parent*: end when the calling process ends.
@@ -57,14 +58,20 @@ def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> 
     chosen = _choose_port(port)
     parent = Process.of(os.getppid()).open() if with_parent else None
     with _ends_cleanly():
-        tell("starting a private engine" if os.environ.get("LABKIT_PROVIDER") != "attach" else "attaching to the engine")
-        images = {} if os.environ.get("LABKIT_PROVIDER") == "attach" else {"images": ["busybox"]}
-        with labkit.open_engine(name="lab", **images) as engine:
+        tell(
+            "starting a private engine"
+            if os.environ.get("LABKIT_PROVIDER") != "attach"
+            else "attaching to the engine"
+        )
+        options: dict[str, Any] = (
+            {} if os.environ.get("LABKIT_PROVIDER") == "attach" else {"images": ["busybox"]}
+        )
+        with labkit.open_engine(name="lab", **options) as engine:
             tell("starting JupyterLab")
             yield from _jupyter(engine, chosen, parent)
 
 
-def _jupyter(engine: Engine, port: int, parent: int | None) -> Iterator[str]:
+def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[str, None, None]:
     token = secrets.token_hex(24)
     url = f"http://127.0.0.1:{port}/{FIRST_PAGE}?token={token}"
     state = _state_file(ROOT)
@@ -72,8 +79,8 @@ def _jupyter(engine: Engine, port: int, parent: int | None) -> Iterator[str]:
     process = _start_jupyter(engine, port, token, log)
     try:
         _await_answer(process, port, token, log)
-        with open(os.open(state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({"url": url, "process": vars(Process.current())}, file)
+        state.touch(mode=0o600)
+        state.write_text(json.dumps({"url": url, "process": vars(Process.current())}))
         yield url
         watched = [os.pidfd_open(process.pid), *([parent] if parent is not None else [])]
         select.select(watched, [], [])
@@ -109,24 +116,41 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
     }
     command = [
         *("setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "jupyterlab"),
-        *("--no-browser", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0", f"--ServerApp.root_dir={ROOT}"),
+        *(
+            "--no-browser",
+            "--ip=127.0.0.1",
+            f"--port={port}",
+            "--port-retries=0",
+            f"--ServerApp.root_dir={ROOT}",
+        ),
         "--ContentsManager.allow_hidden=False",
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]
     # a session of its own: Ctrl-C is for us, and we end it in good order
     return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log.open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
 
 
-def _await_answer(process: subprocess.Popen[bytes], port: int, token: str, log: Path, timeout: float = 60) -> None:
+def _await_answer(
+    process: subprocess.Popen[bytes], port: int, token: str, log: Path, timeout: float = 60
+) -> None:
     end = time.monotonic() + timeout
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"}
+    )
     while time.monotonic() < end and process.poll() is None:
         with suppress(OSError), urllib.request.urlopen(request, timeout=2):
             return
         time.sleep(0.05)
-    raise LabkitError("JupyterLab did not start", seen="\n".join(log.read_text(errors="replace").splitlines()[-8:]))
+    raise LabkitError(
+        "JupyterLab did not start", seen="\n".join(log.read_text(errors="replace").splitlines()[-8:])
+    )
 
 
 def _choose_port(port: int | None) -> int:
@@ -140,18 +164,22 @@ def _choose_port(port: int | None) -> int:
                 probe.bind(("127.0.0.1", candidate))
                 return int(candidate)
     raise UsageError(
-        f"port {port or PORT} of 127.0.0.1 cannot be used", seen="it is taken, or needs root", try_="another one: labkit lab --port 8890"
+        f"port {port or PORT} of 127.0.0.1 cannot be used",
+        seen="it is taken, or needs root",
+        try_="another one: labkit lab --port 8890",
     )
 
 
 @contextmanager
 def _ends_cleanly() -> Iterator[None]:
-    """A signal that asks for the end (SIGINT, SIGTERM, SIGHUP) ends us, even one that our shell had switched off: through every clean-up."""
+    """SIGINT, SIGTERM and SIGHUP, even one that our shell had switched off, end us through every clean-up."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:

@@ -89,10 +89,17 @@ def _debian_packages(needed: dict[str, str], tell: Tell) -> None:
     log = ""
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
         done = subprocess.run(
-            ["apt-get", "--quiet", *command], env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            ["apt-get", "--quiet", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         log = done.stdout + done.stderr
     if any(not shutil.which(needed[package]) for package in missing):
         raise LabkitError(
-            f"apt-get could not install {' '.join(missing)}", seen="\n".join(log.strip().splitlines()[-6:]), try_="is a Debian mirror reachable?"
+            f"apt-get could not install {' '.join(missing)}",
+            seen="\n".join(log.strip().splitlines()[-6:]),
+            try_="is a Debian mirror reachable?",
         )

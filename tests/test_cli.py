@@ -17,7 +17,12 @@ def labkit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     import os
 
     return subprocess.run(
-        [sys.executable, "-m", "labkit", *words], capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **environment}
+        [sys.executable, "-m", "labkit", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, **environment},
     )
 
 
@@ -90,7 +95,17 @@ def test_a_home_that_cannot_be_made_is_said_to_be_so(tmp_path: Path) -> None:
 def test_doctor_tells_every_need() -> None:
     """doctor names each need with its state, and a sentence on which ways to an engine are open; --json says the same."""
     text, data = labkit("doctor"), json.loads(labkit("doctor", "--json").stdout)
-    for need in ("kernel", "overlay", "iptables", "cgroups", "seccomp", "namespaces", "mmdebstrap", "disk", "inotify"):
+    for need in (
+        "kernel",
+        "overlay",
+        "iptables",
+        "cgroups",
+        "seccomp",
+        "namespaces",
+        "mmdebstrap",
+        "disk",
+        "inotify",
+    ):
         assert need in [finding["name"] for finding in data["findings"]]
         assert need in text.stdout
     for finding in data["findings"]:
@@ -106,7 +121,10 @@ def test_engine_lives_across_commands() -> None:
     try:
         again = labkit("engine", "start", "cli")
         assert again.returncode == 2 and "runs already" in again.stderr
-        assert labkit("engine", "exec", "cli", "docker", "run", "--rm", "busybox:lab", "echo", "hi").stdout == "hi\n"
+        assert (
+            labkit("engine", "exec", "cli", "docker", "run", "--rm", "busybox:lab", "echo", "hi").stdout
+            == "hi\n"
+        )
         assert labkit("engine", "exec", "cli", "sh", "-c", "exit 7").returncode == 7
         assert "172.17.0.1" in labkit("engine", "exec", "--host", "cli", "ip", "addr").stdout
         assert "API listen" in labkit("engine", "logs", "cli").stdout

@@ -27,7 +27,11 @@ def write(file: Path, manifest: dict[str, Any], payload: Path) -> None:
     """Write *payload* with *manifest* (``kind``, and whatever the reader needs) to *file*, whole or not at all."""
     check_target(file)
     need_space(file.parent, payload.stat().st_size, f"write {file.name}")
-    full = {"format": FORMAT, **manifest, "payload": {"sha256": _sha256(payload), "size": payload.stat().st_size}}
+    full = {
+        "format": FORMAT,
+        **manifest,
+        "payload": {"sha256": _sha256(payload), "size": payload.stat().st_size},
+    }
     fresh = file.with_name(f".{file.name}.part")
     try:
         with tarfile.open(fresh, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -60,7 +64,11 @@ def read(file: Path, kind: str, payload: Path) -> dict[str, Any]:
         manifest = json.load(cast(BinaryIO, tar.extractfile(first)))
         if manifest.get("format") != FORMAT or manifest.get("kind") != kind:
             seen = f"kind {manifest.get('kind')!r}, format {manifest.get('format')!r}"
-            raise PackBroken(f"{file} is not the pack that is wanted", seen=seen, expected=f"kind {kind!r}, format {FORMAT}")
+            raise PackBroken(
+                f"{file} is not the pack that is wanted",
+                seen=seen,
+                expected=f"kind {kind!r}, format {FORMAT}",
+            )
         member = tar.next()
         if member is None or member.name != "payload" or member.size != manifest["payload"]["size"]:
             raise _broken(file, "its payload is missing or has another size than the manifest says")
@@ -68,7 +76,10 @@ def read(file: Path, kind: str, payload: Path) -> dict[str, Any]:
         seen = _copy(cast(BinaryIO, tar.extractfile(member)), payload)
     if seen != manifest["payload"]["sha256"]:
         payload.unlink()
-        raise _broken(file, f"SHA-256 of the payload is {seen[:12]}…, the manifest says {manifest['payload']['sha256'][:12]}…")
+        raise _broken(
+            file,
+            f"SHA-256 of the payload is {seen[:12]}…, the manifest says {manifest['payload']['sha256'][:12]}…",
+        )
     return cast(dict[str, Any], manifest)
 
 
@@ -87,7 +98,10 @@ def _reading(file: Path) -> Iterator[tarfile.TarFile]:
 
 def _broken(file: Path, seen: str) -> PackBroken:
     return PackBroken(
-        f"the pack file {file} is broken", seen=seen, expected="a file made by `labkit … export`", try_="copy or export it again"
+        f"the pack file {file} is broken",
+        seen=seen,
+        expected="a file made by `labkit … export`",
+        try_="copy or export it again",
     )
 
 

@@ -42,14 +42,20 @@ def open_attached(
     Raises `UsageError` for a context that does not exist or a transport that is not supported, and `EngineUnreachable`
     (saying where it looked) when nothing answers.
     """
-    named = [f"{key}={value!r}" for key, value in (("url", url), ("context", context), ("engine", engine)) if value]
+    named = [
+        f"{key}={value!r}" for key, value in (("url", url), ("context", context), ("engine", engine)) if value
+    ]
     if len(named) > 1:
-        raise UsageError("an engine is named in one way", seen=", ".join(named), expected="url, context or engine")
+        raise UsageError(
+            "an engine is named in one way", seen=", ".join(named), expected="url, context or engine"
+        )
     record = records.find(engine) if engine else None
     where, source = (record.url, "labkit engine list") if record else _where(url, context)
     if where.partition("://")[0] not in ("unix", "tcp", "http"):
         raise UsageError(
-            f"engines cannot be reached this way yet: {where}", seen=source, expected="unix:///path or tcp://host:port"
+            f"engines cannot be reached this way yet: {where}",
+            seen=source,
+            expected="unix:///path or tcp://host:port",
         )
     attached = Attached(where, name or engine or context or source, record)
     try:
@@ -159,11 +165,11 @@ def _host_behind(url: str) -> Host:
         return MissingHost(f"the engine is reached over the network ({url.partition('://')[0]})")
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(url.removeprefix("unix://"))
-        pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if pid == 0:
         return MissingHost("the daemon runs in a process namespace that is not seen from here")
-    user = os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino if os.geteuid() == 0 or uid == os.geteuid() else False
-    host = NamespaceHost(pid, user=user and os.geteuid() != 0, reason=f"namespaces of the daemon, process {pid}")
+    # who is not root here can enter only what is in a user namespace of their own: a rootless engine
+    host = NamespaceHost(pid, user=os.geteuid() != 0, reason=f"namespaces of the daemon, process {pid}")
     if not host.run(["true"], check=False).ok:
         return MissingHost("entering the daemon's namespaces needs root on this machine")
     return host

@@ -49,7 +49,8 @@ class Capabilities(Mapping[str, Capability]):
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{'yes' if c.ok else 'no':<4}{c.name:<16}{c.reason}" for c in sorted(self._found.values(), key=lambda c: c.name)
+            f"{'yes' if c.ok else 'no':<4}{c.name:<16}{c.reason}"
+            for c in sorted(self._found.values(), key=lambda c: c.name)
         )
 
 
@@ -61,18 +62,23 @@ def probe(engine: Engine) -> Capabilities:
 
     def limit(name: str, key: str) -> Capability:
         ok = bool(info.get(key)) and info.get("CgroupDriver") != "none"
-        return Capability(name, ok, f"cgroup v{version}" if ok else f"{key} is false in docker info (cgroup v{version})")
+        return Capability(
+            name, ok, f"cgroup v{version}" if ok else f"{key} is false in docker info (cgroup v{version})"
+        )
 
     def security_option(name: str) -> Capability:
         ok = name in security
         return Capability(name, ok, "in docker info" if ok else "not among docker info's security options")
 
     host = engine.host
+    rootless = "rootless" in security or (host.available and _in_user_namespace(host.read("/proc/self/uid_map")))
     kernel_log = host.available and host.run(["dmesg"], check=False).ok
     return Capabilities(
         [
             Capability("host", host.available, host.reason),
-            Capability("daemon", engine.owned, "private engine" if engine.owned else "the daemon is not labkit's"),
+            Capability(
+                "daemon", engine.owned, "private engine" if engine.owned else "the daemon is not labkit's"
+            ),
             limit("memory-limit", "MemoryLimit"),
             limit("swap-limit", "SwapLimit"),
             limit("cpu-limit", "CpuCfsQuota"),
@@ -81,7 +87,18 @@ def probe(engine: Engine) -> Capabilities:
             security_option("seccomp"),
             security_option("apparmor"),
             security_option("userns"),
-            Capability("rootless", "rootless" in security, "daemon in a user namespace" if "rootless" in security else "daemon runs as root"),
-            Capability("kernel-log", kernel_log, "dmesg" if kernel_log else "the host's kernel log cannot be read"),
+            Capability(
+                "rootless",
+                "rootless" in security,
+                "daemon in a user namespace" if "rootless" in security else "daemon runs as root",
+            ),
+            Capability(
+                "kernel-log", kernel_log, "dmesg" if kernel_log else "the host's kernel log cannot be read"
+            ),
         ]
     )
+
+
+def _in_user_namespace(uid_map: str) -> bool:
+    """Whether this ``/proc/PID/uid_map`` is not the first one's, which maps every id to itself (user_namespaces(7))."""
+    return uid_map.split() != ["0", "0", str(2**32 - 1)]

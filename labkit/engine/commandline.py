@@ -24,7 +24,10 @@ def write(folder: Path, pack: Pack) -> None:
     (folder / "cli/config.json").write_text(json.dumps({}))
     if pack.is_machine:
         return
-    for place, names in {folder / "bin": ["usr/bin/docker"], folder / "cli/cli-plugins": _plugins(pack)}.items():
+    for place, names in {
+        folder / "bin": ["usr/bin/docker"],
+        folder / "cli/cli-plugins": _plugins(pack),
+    }.items():
         for name in names:
             program = pack.program(name)
             if program is not None:
@@ -39,7 +42,11 @@ def _plugins(pack: Pack) -> list[str]:
 
 def environ(folder: Path) -> dict[str, str]:
     """Environment variables with which ``docker`` reaches the engine whose runtime folder is *folder*."""
-    path = [entry for entry in os.environ.get("PATH", "").split(":") if not entry.endswith("/bin") or not _is_ours(entry)]
+    path = [
+        entry
+        for entry in os.environ.get("PATH", "").split(":")
+        if not entry.endswith("/bin") or not _is_ours(entry)
+    ]
     return {
         "DOCKER_HOST": f"unix://{folder}/run/docker.sock",
         "DOCKER_CONFIG": str(folder / "cli"),

@@ -54,7 +54,11 @@ class GuardedClient(docker.DockerClient):  # type: ignore[misc]  # docker publis
     def _guarded_send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         url = urlsplit(str(request.url))
         parts = _VERSION.sub("", unquote(url.path)).strip("/").split("/")
-        if request.method == "POST" and parts[-1] == "create" and parts[0] in ("containers", "volumes", "networks"):
+        if (
+            request.method == "POST"
+            and parts[-1] == "create"
+            and parts[0] in ("containers", "volumes", "networks")
+        ):
             self._add_labels(request)
         elif request.method in ("POST", "DELETE", "PUT"):
             self._check(str(request.method), parts, parse_qs(url.query))
@@ -62,7 +66,7 @@ class GuardedClient(docker.DockerClient):  # type: ignore[misc]  # docker publis
         return response
 
     def _add_labels(self, request: requests.PreparedRequest) -> None:
-        body = json.loads(request.body or b"{}")
+        body = json.loads(request.body if isinstance(request.body, bytes | str) else b"{}")
         body["Labels"] = {**(body.get("Labels") or {}), **self._labels}
         request.prepare_body(json.dumps(body), None)
 
@@ -76,7 +80,9 @@ class GuardedClient(docker.DockerClient):  # type: ignore[misc]  # docker publis
                 try_="remove objects by name",
             )
         if collection in ("swarm", "plugins", "nodes", "services", "secrets", "configs"):
-            raise Refused(f"{method} /{'/'.join(parts)} is refused on a shared engine", try_="use a private engine")
+            raise Refused(
+                f"{method} /{'/'.join(parts)} is refused on a shared engine", try_="use a private engine"
+            )
         if collection not in KINDS or len(parts) < 2 or (method == "POST" and last in HARMLESS_POSTS):
             return
         kind = KINDS[collection]
@@ -105,7 +111,12 @@ class GuardedClient(docker.DockerClient):  # type: ignore[misc]  # docker publis
         return facts
 
     def _may_change(self, kind: str, name: str, facts: dict[str, Any]) -> bool:
-        names = {name, str(facts.get("Name", "")).lstrip("/"), str(facts.get("Id", "")), *(facts.get("RepoTags") or [])}
+        names = {
+            name,
+            str(facts.get("Name", "")).lstrip("/"),
+            str(facts.get("Id", "")),
+            *(facts.get("RepoTags") or []),
+        }
         return is_ours(_labels(facts)) or any((kind, known) in self.approved for known in names)
 
 

@@ -71,7 +71,13 @@ class Host(ABC):
         """
         args = ["sh", "-c", command] if isinstance(command, str) else list(command)
         done = subprocess.run(
-            self.argv(args), input=input, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+            self.argv(args),
+            input=input,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
         )
         completed = Completed(args, done.returncode, done.stdout, done.stderr)
         if check and not completed.ok:
@@ -114,5 +120,9 @@ class NamespaceHost(Host):
         flags = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
         if self.user:
             flags += ["--user", "--preserve-credentials"]
-        environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
+        environment = [
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "LC_ALL=C.UTF-8",
+        ]
         return ["nsenter", f"--target={self.pid}", *flags, "env", "-i", *environment, *command]

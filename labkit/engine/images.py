@@ -27,7 +27,18 @@ from labkit.errors import LabkitError, UsageError
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Image", "Stored", "catalogue", "ensure", "export_pack", "get", "import_pack", "load", "prepared_with", "stored"]
+__all__ = [
+    "Image",
+    "Stored",
+    "catalogue",
+    "ensure",
+    "export_pack",
+    "get",
+    "import_pack",
+    "load",
+    "prepared_with",
+    "stored",
+]
 
 FOLDER = Path(__file__).parent.parent / "images"
 TAG = "lab"
@@ -73,7 +84,9 @@ def catalogue() -> dict[str, Image]:
     found = {}
     for file in sorted(FOLDER.glob("*/image.toml")):
         facts = tomllib.loads(file.read_text())
-        found[file.parent.name] = Image(file.parent.name, facts["about"], facts.get("registry", ""), facts.get("base", ""))
+        found[file.parent.name] = Image(
+            file.parent.name, facts["about"], facts.get("registry", ""), facts.get("base", "")
+        )
     return dict(sorted(found.items(), key=lambda item: bool(item[1].base)))
 
 
@@ -84,7 +97,9 @@ def _known(names: Sequence[str]) -> list[Image]:
             import difflib
 
             near = difflib.get_close_matches(name, images, 1)
-            raise UsageError("no such lab image", seen=repr(name), expected=", ".join(images), try_=near[0] if near else "")
+            raise UsageError(
+                "no such lab image", seen=repr(name), expected=", ".join(images), try_=near[0] if near else ""
+            )
     return [images[name] for name in dict.fromkeys(names)]
 
 
@@ -122,7 +137,9 @@ def _locked(progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def get(names: Sequence[str] = (), progress: Progress = print, *, sources: Sequence[str] = SOURCES) -> list[Stored]:
+def get(
+    names: Sequence[str] = (), progress: Progress = print, *, sources: Sequence[str] = SOURCES
+) -> list[Stored]:
     """Have the images *names* (default: the whole catalogue) in the store; make what is missing.
 
     *sources*: which to try, in order: ``registry``, ``build``.  Building takes a private engine, a Debian mirror and about
@@ -331,4 +348,6 @@ def _take(tar: tarfile.TarFile, image: dict[str, Any]) -> None:
         fresh.replace(_store() / f"{image['name']}.tar")
     finally:
         fresh.unlink(missing_ok=True)
-    (_store() / f"{image['name']}.json").write_text(json.dumps({"id": image["id"], "source": image["source"]}))
+    (_store() / f"{image['name']}.json").write_text(
+        json.dumps({"id": image["id"], "source": image["source"]})
+    )

@@ -23,15 +23,40 @@ from labkit.engine import archives
 from labkit.engine.keeper import erase
 from labkit.errors import LabkitError, UsageError
 
-__all__ = ["MACHINE", "RECIPES", "Pack", "build", "export_pack", "find", "import_pack", "names", "remove", "rootless"]
+__all__ = [
+    "MACHINE",
+    "RECIPES",
+    "Pack",
+    "build",
+    "export_pack",
+    "find",
+    "import_pack",
+    "names",
+    "remove",
+    "rootless",
+]
 
 MACHINE = "machine"
 KIND = "engine"
 NEEDED_BYTES = 2 * 2**30
 
-_COMMON = (
-    "ca-certificates containerd curl docker-registry docker.io e2fsprogs iproute2 iptables kmod mount nftables passwd procps runc slirp4netns"
-).split()
+_COMMON = [
+    "ca-certificates",
+    "containerd",
+    "curl",
+    "docker-registry",
+    "docker.io",
+    "e2fsprogs",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "mount",
+    "nftables",
+    "passwd",
+    "procps",
+    "runc",
+    "slirp4netns",
+]
 
 RECIPES: dict[str, tuple[str, list[str]]] = {
     "debian-13": ("trixie", [*_COMMON, "docker-buildx", "docker-cli", "docker-compose"]),
@@ -62,9 +87,18 @@ class Pack:
             return None
         if self.is_machine:
             return [f"/{path}"]
-        loaders = sorted(self.rootfs.glob("lib*/ld-linux-*.so*")) + sorted(self.rootfs.glob("lib/*/ld-linux-*.so*"))
+        loaders = sorted(self.rootfs.glob("lib*/ld-linux-*.so*")) + sorted(
+            self.rootfs.glob("lib/*/ld-linux-*.so*")
+        )
         libraries = ":".join(str(path) for path in sorted(self.rootfs.glob("usr/lib/*-linux-gnu*")))
-        return [str(loaders[0]), "--argv0", Path(path).name, "--library-path", libraries, str(self.rootfs / path)]
+        return [
+            str(loaders[0]),
+            "--argv0",
+            Path(path).name,
+            "--library-path",
+            libraries,
+            str(self.rootfs / path),
+        ]
 
 
 def rootless() -> bool:
@@ -112,9 +146,12 @@ def _machine() -> Pack:
     dockerd = _machine_dockerd()
     if dockerd is None:
         raise LabkitError(
-            "no dockerd is installed on this machine", try_="use an engine pack instead: labkit pack build debian-13"
+            "no dockerd is installed on this machine",
+            try_="use an engine pack instead: labkit pack build debian-13",
         )
-    version = subprocess.run([dockerd, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    version = subprocess.run(
+        [dockerd, "--version"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     return Pack(MACHINE, Path("/"), hashlib.sha256(version.encode()).hexdigest(), {"dockerd": version})
 
 
@@ -166,12 +203,18 @@ def _making(name: str, progress: Progress) -> Iterator[Path | None]:
 def _finish(name: str, fresh: Path) -> None:
     """Write ``pack.json``: which versions are inside, and a digest over all packages."""
     status = (fresh / "rootfs/var/lib/dpkg/status").read_text()
-    entries = [dict(line.split(": ", 1) for line in e.splitlines() if ": " in line[:40]) for e in status.split("\n\n") if e]
+    entries = [
+        dict(line.split(": ", 1) for line in e.splitlines() if ": " in line[:40])
+        for e in status.split("\n\n")
+        if e
+    ]
     versions = {entry["Package"]: entry["Version"] for entry in entries}
     if "docker.io" not in versions or not (fresh / "rootfs/usr/sbin/dockerd").exists():
         raise LabkitError(f"the engine pack {name} holds no Docker engine", expected="/usr/sbin/dockerd")
     digest = hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()
-    told = {key: versions[key] for key in ("docker.io", "containerd", "runc", "slirp4netns") if key in versions}
+    told = {
+        key: versions[key] for key in ("docker.io", "containerd", "runc", "slirp4netns") if key in versions
+    }
     (fresh / "pack.json").write_text(json.dumps({"name": name, "digest": digest, "versions": told}, indent=1))
 
 
@@ -189,9 +232,14 @@ def debootstrap(
     """
     program = shutil.which("mmdebstrap")
     if program is None:
-        raise LabkitError("mmdebstrap is missing: it makes root filesystems", try_="apt-get install mmdebstrap (as root)")
+        raise LabkitError(
+            "mmdebstrap is missing: it makes root filesystems", try_="apt-get install mmdebstrap (as root)"
+        )
     mirror = [m] if (m := os.environ.get("LABKIT_DEBIAN_MIRROR", "")) else []
-    slim = [f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("doc", "man", "locale", "info", "bash-completion")]
+    slim = [
+        f"--dpkgopt=path-exclude=/usr/share/{d}/*"
+        for d in ("doc", "man", "locale", "info", "bash-completion")
+    ]
     as_tar = target.suffix == ".tar"
     out = target if as_tar or not rootless() else target.with_suffix(".tar")
     command = [
@@ -209,7 +257,9 @@ def debootstrap(
     # in namespaces of its own, so that a kill leaves neither mounts nor processes behind
     wrapped = command if rootless() else ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
     last = deque[str](maxlen=30)
-    with subprocess.Popen(wrapped, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd="/", errors="replace") as process:
+    with subprocess.Popen(
+        wrapped, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd="/", errors="replace"
+    ) as process:
         try:
             assert process.stderr is not None
             for line in process.stderr:
@@ -233,7 +283,9 @@ def debootstrap(
 
 def _unpack(tar: Path, folder: Path) -> None:
     done = subprocess.run(
-        in_user_namespace(["tar", "--extract", "--numeric-owner", "--file", str(tar), "--directory", str(folder)]),
+        in_user_namespace(
+            ["tar", "--extract", "--numeric-owner", "--file", str(tar), "--directory", str(folder)]
+        ),
         capture_output=True,
         text=True,
         check=False,
@@ -246,16 +298,31 @@ def export_pack(name: str, file: Path, progress: Progress = print) -> None:
     """Write the pack *name* to one file, with checksums."""
     pack = find(name)
     if pack.is_machine:
-        raise UsageError("the machine's own engine cannot be exported", expected="a pack: " + ", ".join(RECIPES))
+        raise UsageError(
+            "the machine's own engine cannot be exported", expected="a pack: " + ", ".join(RECIPES)
+        )
+    archives.check_target(file)
     payload = paths.home() / "packs" / f".{name}.export.tar.gz"
     progress(f"engine pack {name}: compressing")
     try:
-        command = ["tar", "--create", "--gzip", "--numeric-owner", "--file", str(payload), "--directory", str(pack.rootfs), "."]
+        command = [
+            "tar",
+            "--create",
+            "--use-compress-program=gzip -3",
+            "--numeric-owner",
+            "--file",
+            str(payload),
+            "--directory",
+            str(pack.rootfs),
+            ".",
+        ]
         subprocess.run(in_user_namespace(command), check=True, capture_output=True)
         facts: dict[str, Any] = json.loads((pack.rootfs.parent / "pack.json").read_text())
         archives.write(file, {"kind": KIND, "facts": facts}, payload)
     except subprocess.CalledProcessError as error:
-        raise LabkitError(f"could not write {file}", seen=error.stderr.decode(errors="replace")[-1000:]) from None
+        raise LabkitError(
+            f"could not write {file}", seen=error.stderr.decode(errors="replace")[-1000:]
+        ) from None
     finally:
         payload.unlink(missing_ok=True)
 

@@ -85,7 +85,9 @@ class Forwarder:
 
     def __init__(self, api: Path, docker: Path, state: Path) -> None:
         self._api, self._docker, self._state = api, docker, state
-        self._active: dict[tuple[str, str, int], tuple[int, int]] = {}  # what is published: (forward's id, local port)
+        self._active: dict[
+            tuple[str, str, int], tuple[int, int]
+        ] = {}  # what is published: (forward's id, local port)
 
     def follow(self) -> None:
         """Bring the forwards up to date now and at each event, for as long as this process lives."""
@@ -137,7 +139,11 @@ class Forwarder:
             else:
                 return row.reached_at(None, f"slirp4netns: {reply.get('error', reply)}")
         local = self._active[key][1]
-        taken = f"port {row.engine_port} of this machine is taken or needs root" if local != row.engine_port else ""
+        taken = (
+            f"port {row.engine_port} of this machine is taken or needs root"
+            if local != row.engine_port
+            else ""
+        )
         return row.reached_at(local, taken)
 
     def _call(self, execute: str, **arguments: Any) -> dict[str, Any]:
@@ -158,7 +164,9 @@ def published(containers: list[dict[str, Any]]) -> Iterator[PublishedPort]:
             address = port.get("IP", "")
             if port.get("PublicPort") and port["Type"] in ("tcp", "udp") and ":" not in address:
                 name = container["Names"][0].lstrip("/")
-                yield PublishedPort(name, port["PrivatePort"], port["Type"], address, port["PublicPort"], None)
+                yield PublishedPort(
+                    name, port["PrivatePort"], port["Type"], address, port["PublicPort"], None
+                )
 
 
 def _unspecified(address: str) -> bool:

@@ -53,7 +53,9 @@ def names() -> list[str]:
 def find(name: str) -> Prepared | None:
     """The prepared state *name*, or None."""
     if not name or "/" in name or name.startswith("."):
-        raise UsageError("a prepared state cannot have this name", seen=repr(name), expected="letters, digits, dashes")
+        raise UsageError(
+            "a prepared state cannot have this name", seen=repr(name), expected="letters, digits, dashes"
+        )
     folder = _states() / name
     try:
         return Prepared(name, folder, json.loads((folder / "state.json").read_text())["layers"])
@@ -84,7 +86,9 @@ def keep(name: str, docker: Path, bound: Sequence[str]) -> Prepared:
     erase(fresh, rootless=rootless())
     fresh.mkdir(parents=True)
     _run(["mv", str(docker), str(fresh / "docker")])
-    _run(["rm", "--force", str(fresh / "docker/engine-id")])  # every engine that starts from here gets its own
+    _run(
+        ["rm", "--force", str(fresh / "docker/engine-id")]
+    )  # every engine that starts from here gets its own
     kept = sorted(own | {layer for layer in inherited if (fresh / "docker/overlay2" / layer).is_dir()})
     (fresh / "state.json").write_text(json.dumps({"layers": kept}))
     remove(name)
@@ -106,7 +110,9 @@ def remove(name: str) -> None:
 def collect(in_use: set[str]) -> int:
     """Delete the layers that no prepared state and none of the engines, which use *in_use*, needs; return how many."""
     wanted = {layer for name in names() if (state := find(name)) for layer in state.layers}
-    stale = [path for path in store().glob("*") if path.name not in wanted | in_use] if store().exists() else []
+    stale = (
+        [path for path in store().glob("*") if path.name not in wanted | in_use] if store().exists() else []
+    )
     for path in stale:
         erase(path, rootless=rootless())
     return len(stale)

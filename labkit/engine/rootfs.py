@@ -17,7 +17,13 @@ __all__ = ["mount_table", "write_skeleton"]
 
 HERE = Path(__file__).parent
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "kmsg", "fuse", "net/tun", "loop-control")
-LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+LINKS = {
+    "ptmx": "pts/ptmx",
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
 LAYERS = "/var/lib/labkit/layers"
 """Where the host sees the store of image layers, read-only."""
 
@@ -50,19 +56,35 @@ def write_skeleton(
     *layers*: ids of the image layers that come from the store; the host's own ``/etc/fstab`` puts them into the data-root.
     """
     options = "--pidfile=/run/docker.pid" + (
-        " --rootless --data-root=/var/lib/docker --exec-root=/run/docker --config-file=/etc/docker/daemon.json" if rootless else ""
+        " --rootless --data-root=/var/lib/docker --exec-root=/run/docker --config-file=/etc/docker/daemon.json"
+        if rootless
+        else ""
     )
     texts = {
         "etc/hostname": f"{hostname}\n",
         "etc/hosts": HOSTS.format(hostname=hostname),
-        "etc/fstab": "".join(f"{LAYERS}/{id_} /var/lib/docker/overlay2/{id_}/diff none bind,ro 0 0\n" for id_ in layers),
+        "etc/fstab": "".join(
+            f"{LAYERS}/{id_} /var/lib/docker/overlay2/{id_}/diff none bind,ro 0 0\n" for id_ in layers
+        ),
         "etc/resolv.conf": "nameserver 10.0.2.3\n",
         "etc/default/docker": f'DOCKER_OPTS="{options}"\n',
         "etc/docker/daemon.json": json.dumps(config, indent=2) + "\n",
         "etc/containerd/config.toml": CONTAINERD,
         "usr/local/sbin/engine-service": (HERE / "engine-service.sh").read_text(),
     }
-    for folder in ("proc", "sys", "run", "tmp", "dev/pts", "dev/shm", "dev/net", "var/lib/docker", "var/lib/containerd", "srv", LAYERS[1:]):
+    for folder in (
+        "proc",
+        "sys",
+        "run",
+        "tmp",
+        "dev/pts",
+        "dev/shm",
+        "dev/net",
+        "var/lib/docker",
+        "var/lib/containerd",
+        "srv",
+        LAYERS[1:],
+    ):
         (upper / folder).mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         file = upper / name
@@ -73,8 +95,8 @@ def write_skeleton(
         (upper / "dev" / device).touch()
     for link, target in LINKS.items():
         (upper / "dev" / link).symlink_to(target)
-    for folder in (upper, *(path for path in upper.rglob("*") if path.is_dir() and not path.is_symlink())):
-        folder.chmod(0o755)  # whatever the umask here
+    for made in (upper, *(path for path in upper.rglob("*") if path.is_dir() and not path.is_symlink())):
+        made.chmod(0o755)  # whatever the umask here
 
 
 def _devices() -> list[str]:
@@ -83,7 +105,14 @@ def _devices() -> list[str]:
 
 
 def mount_table(
-    folder: Path, rootfs: Path, data: Path, store: Path | None, *, rootless: bool, on_tmpfs: bool, cgroups: bool
+    folder: Path,
+    rootfs: Path,
+    data: Path,
+    store: Path | None,
+    *,
+    rootless: bool,
+    on_tmpfs: bool,
+    cgroups: bool,
 ) -> str:
     """The fstab of an engine whose runtime folder is *folder*; *store*: the image layers that it may use.
 
@@ -96,7 +125,10 @@ def mount_table(
         (rootfs, folder / "lower", "none", "bind"),
         (data, folder / "data", "none", "bind"),
         ("overlay", host, "overlay", layers + (",userxattr" if rootless else "")),
-        *((path, host / path.relative_to("/"), "none", "rbind,ro") for path in (_submounts() if on_tmpfs else [])),
+        *(
+            (path, host / path.relative_to("/"), "none", "rbind,ro")
+            for path in (_submounts() if on_tmpfs else [])
+        ),
         ("proc", host / "proc", "proc", "nosuid,nodev,noexec"),
         ("sysfs", host / "sys", "sysfs", "nosuid,nodev,noexec"),
         ("tmpfs", host / "run", "tmpfs", "mode=0755,nosuid,nodev"),
@@ -124,7 +156,12 @@ def _cgroup_rows(host: Path, own: bool) -> list[tuple[str | Path, str | Path, st
     return [
         ("tmpfs", place, "tmpfs", "mode=0755,nosuid,nodev,noexec"),
         *(
-            ("cgroup", place / h.mountpoint.name, h.type, f"{_v1_options(h)}nosuid,nodev,noexec,X-mount.mkdir")
+            (
+                "cgroup",
+                place / h.mountpoint.name,
+                h.type,
+                f"{_v1_options(h)}nosuid,nodev,noexec,X-mount.mkdir",
+            )
             for h in found
         ),
     ]

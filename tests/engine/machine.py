@@ -35,10 +35,14 @@ def snapshot() -> dict[str, set[str]]:
         "processes": processes(),
         "mounts": {line.split(" ", 2)[2] for line in Path("/proc/self/mountinfo").read_text().splitlines()},
         "interfaces": {path.name for path in Path("/sys/class/net").iterdir()},
-        "iptables": {line for tool in sbin if Path(tool).exists() for line in _lines(tool) if line[:1] not in "#:"},
+        "iptables": {
+            line for tool in sbin if Path(tool).exists() for line in _lines(tool) if line[:1] not in "#:"
+        },
         "nft": _lines("/usr/sbin/nft", "list", "ruleset") if Path("/usr/sbin/nft").exists() else set(),
         "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("**/labkit*")},
-        "loop devices": {path.parent.parent.name for path in Path("/sys/block").glob("loop*/loop/backing_file")},
+        "loop devices": {
+            path.parent.parent.name for path in Path("/sys/block").glob("loop*/loop/backing_file")
+        },
         "runtime": {path.name for path in paths.runtime().iterdir()},
         "engines": {path.name for path in (paths.home() / "engines").glob("*")},
     }

@@ -49,7 +49,12 @@ def flip(data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [(cut, "broken"), (flip, "SHA-256"), (lambda _: b"", "broken"), (lambda _: b"not a pack\n" * 500, "broken")],
+    [
+        (cut, "broken"),
+        (flip, "SHA-256"),
+        (lambda _: b"", "broken"),
+        (lambda _: b"not a pack\n" * 500, "broken"),
+    ],
     ids=["cut short", "one bit flipped", "empty", "a text file"],
 )
 def test_broken_pack_is_refused(tmp_path: Path, damage, words: str) -> None:  # type: ignore[no-untyped-def]
@@ -106,9 +111,20 @@ def test_engine_pack_travels_in_one_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 def on_small_disk(size: str, home: str, code: str) -> subprocess.CompletedProcess[str]:
     """Run Python *code* with a labkit home on a disk of *size*, in a mount namespace of its own."""
-    script = f'mkdir -p "$0" && mount -t tmpfs -o size={size} tmpfs "$0" && "$1" -c "$2"; code=$?; ls -A "$0" "$0"/* >&2; exit $code'
+    mount = f'mkdir -p "$0" && mount -t tmpfs -o size={size} tmpfs "$0"'
+    script = f'{mount} && "$1" -c "$2"; code=$?; ls -A "$0" "$0"/* >&2; exit $code'
     return subprocess.run(
-        ["unshare", *(["--user", "--map-root-user"] if os.geteuid() else []), "--mount", "sh", "-c", script, home, sys.executable, code],
+        [
+            "unshare",
+            *(["--user", "--map-root-user"] if os.geteuid() else []),
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            home,
+            sys.executable,
+            code,
+        ],
         env={**os.environ, "LABKIT_HOME": home},
         capture_output=True,
         text=True,
@@ -129,14 +145,20 @@ def test_full_disk_while_a_pack_is_imported(tmp_path: Path) -> None:
 
 def test_full_disk_while_a_pack_is_built(tmp_path: Path) -> None:
     """A disk too small for a pack is told before the build begins, and nothing half-made is left."""
-    done = on_small_disk("32m", str(tmp_path / "full"), "from labkit.cli import main; import sys; sys.argv = ['labkit', 'pack', 'build']; main()")
+    done = on_small_disk(
+        "32m",
+        str(tmp_path / "full"),
+        "from labkit.cli import main; import sys; sys.argv = ['labkit', 'pack', 'build']; main()",
+    )
     assert done.returncode == 1
     assert "not enough disk space to make the engine pack" in done.stderr
     assert ".making" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_build_leaves_nothing_running_and_the_next_try_works(tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupted_build_leaves_nothing_running_and_the_next_try_works(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     """Ctrl-C or kill -9 in the middle of a pack's build leaves no process and no mount; the next try starts over."""
     home = tmp_path / "home"
     environment = {**os.environ, "LABKIT_HOME": str(home)}

@@ -56,7 +56,9 @@ def test_udp_is_forwarded(engine: Engine) -> None:
     """A published UDP port carries datagrams both ways."""
     number = free_port()
     images.ensure(engine, ["debian"])
-    engine.client.containers.run("debian:lab", ["perl", "-MSocket", "-e", ECHO], detach=True, ports={"53/udp": number})
+    engine.client.containers.run(
+        "debian:lab", ["perl", "-MSocket", "-e", ECHO], detach=True, ports={"53/udp": number}
+    )
     settled(engine, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.5)
@@ -74,7 +76,9 @@ def test_taken_port_is_reported_and_reached_elsewhere(engine: Engine) -> None:
     """A port that somebody here has already is reported; the container runs, and is reached on another port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
-        engine.client.containers.run("busybox:lab", SERVE, hostname="web", detach=True, ports={"80/tcp": number})
+        engine.client.containers.run(
+            "busybox:lab", SERVE, hostname="web", detach=True, ports={"80/tcp": number}
+        )
         (port,) = settled(engine, 1)
         assert port.engine_port == number
         assert port.local_port not in (None, number)
@@ -87,7 +91,9 @@ def test_two_engines_publish_the_same_port(engine: Engine) -> None:
     number = free_port()
     with labkit.open_engine(name="neighbour", images=["busybox"]) as other:
         for each, name in ((engine, "one"), (other, "two")):
-            each.client.containers.run("busybox:lab", SERVE, hostname=name, detach=True, ports={"80/tcp": number})
+            each.client.containers.run(
+                "busybox:lab", SERVE, hostname=name, detach=True, ports={"80/tcp": number}
+            )
             settled(each, 1)
         assert fetch(engine.ports[0].address) == "hello from one\n"
         assert fetch(other.ports[0].address) == "hello from two\n"
@@ -109,7 +115,12 @@ def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
     """After a restart of the daemon the ports of its containers are reached again."""
     number = free_port()
     engine.client.containers.run(
-        "busybox:lab", SERVE, hostname="web", detach=True, ports={"80/tcp": number}, restart_policy={"Name": "always"}
+        "busybox:lab",
+        SERVE,
+        hostname="web",
+        detach=True,
+        ports={"80/tcp": number},
+        restart_policy={"Name": "always"},
     )
     settled(engine, 1)
     engine.restart()

@@ -20,7 +20,9 @@ def provided(request: pytest.FixtureRequest, module_engine: Engine) -> Iterator[
         yield module_engine
     elif request.param == "machine":
         if packs.MACHINE not in packs.names():
-            pytest.skip("no dockerd is installed on this machine: the provider sandbox from the machine's own is not tested")
+            pytest.skip(
+                "no dockerd is installed on this machine: the provider sandbox from the machine's own is not tested"
+            )
         with labkit.open_engine("sandbox", name="machine", pack=packs.MACHINE, images=["busybox"]) as engine:
             yield engine
     elif request.param == "attach-unix":
@@ -70,7 +72,9 @@ def test_client_runs_a_container(provided: Engine) -> None:
 def test_command_line_reaches_the_same_daemon(provided: Engine) -> None:
     """`docker` with the engine's environ talks to the daemon that the client talks to."""
     environment = {**os.environ, **provided.environ}
-    done = subprocess.run(["docker", "info", "--format", "{{.ID}}"], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["docker", "info", "--format", "{{.ID}}"], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == provided.client.info()["ID"]
 
 

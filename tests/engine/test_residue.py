@@ -25,7 +25,8 @@ OWNER = """
 import sys, time, labkit
 engine = labkit.open_engine(name=sys.argv[1], images=["busybox"])
 engine.client.networks.create("extra")
-engine.client.containers.run("busybox:lab", ["sleep", "1000"], detach=True, network="extra", ports={"80/tcp": None}, mem_limit="64m")
+options = {"network": "extra", "ports": {"80/tcp": None}, "mem_limit": "64m"}
+engine.client.containers.run("busybox:lab", ["sleep", "1000"], detach=True, **options)
 engine.host.run("truncate -s 1M /srv/disk && losetup /dev/loop7 /srv/disk || true")
 print("up", flush=True)
 sys.stdin.readline()
@@ -61,8 +62,12 @@ def test_twenty_starts_and_ends_leave_nothing() -> None:
     while True:
         after = {**machine.snapshot(), "pack's iptables": rules_seen_by_the_pack()}
         new = {kind: after[kind] - before[kind] for kind in before if after[kind] - before[kind]}
-        lost = {kind: before[kind] - after[kind] for kind in before if before[kind] - after[kind] and kind != "processes"}
-        if not new and not lost or time.monotonic() > end:
+        lost = {
+            kind: before[kind] - after[kind]
+            for kind in before
+            if before[kind] - after[kind] and kind != "processes"
+        }
+        if (not new and not lost) or time.monotonic() > end:
             break
         time.sleep(0.1)
     assert new == {}
@@ -74,7 +79,9 @@ def rules_seen_by_the_pack() -> set[str]:
     rootfs = str(packs.find().rootfs)
     found = set()
     for command in ("iptables-nft-save", "iptables-legacy-save", "nft list ruleset"):
-        done = subprocess.run(["chroot", rootfs, *command.split()], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["chroot", rootfs, *command.split()], capture_output=True, text=True, check=False
+        )
         found |= {line for line in done.stdout.splitlines() if line and line[0] not in "#:"}
     return found
 
@@ -83,13 +90,22 @@ def test_an_engine_that_runs_already_is_undisturbed() -> None:
     """A Docker engine of this machine's own keeps its bridge's address, its firewall rules and its running containers while
     private engines start, work and end in the same network namespace."""
     with open_sandbox("resident", images=["busybox"]) as resident:
-        container = resident.client.containers.run("busybox:lab", ["sleep", "1000"], name="tenant", detach=True, ports={"80/tcp": 8080})
+        container = resident.client.containers.run(
+            "busybox:lab", ["sleep", "1000"], name="tenant", detach=True, ports={"80/tcp": 8080}
+        )
         address = container.attrs["NetworkSettings"]["IPAddress"]
 
         def state() -> tuple[str, ...]:
-            rules = resident.host.run("iptables-save | sed 's/\\[[0-9:]*\\]//; /^#/d'; ip -4 -o addr show docker0; ip -o link | wc -l")
+            rules = resident.host.run(
+                "iptables-save | sed 's/\\[[0-9:]*\\]//; /^#/d'; ip -4 -o addr show docker0; ip -o link | wc -l"
+            )
             facts = resident.client.api.inspect_container("tenant")
-            return rules.stdout, facts["State"]["StartedAt"], str(facts["State"]["Pid"]), facts["NetworkSettings"]["IPAddress"]
+            return (
+                rules.stdout,
+                facts["State"]["StartedAt"],
+                str(facts["State"]["Pid"]),
+                facts["NetworkSettings"]["IPAddress"],
+            )
 
         before = state()
         # to a process in the resident engine's network namespace, the resident is "the Docker of this machine"
@@ -126,7 +142,9 @@ def test_ten_engines_at_once_do_not_see_each_other() -> None:
                 (container,) = engine.client.containers.list(all=True)
                 assert container.attrs["Config"]["Cmd"] == ["sleep", str(1000 + number)]
                 running = engine.host.run("ps -eo args=").stdout
-                assert [line for line in running.splitlines() if line.startswith("sleep 1")] == [f"sleep {1000 + number}"]
+                assert [line for line in running.splitlines() if line.startswith("sleep 1")] == [
+                    f"sleep {1000 + number}"
+                ]
             assert len({engine.client.info()["ID"] for engine in engines}) == 10
         finally:
             list(pool.map(lambda engine: engine.close(), engines))
@@ -136,7 +154,11 @@ def test_a_failed_start_of_the_keeper_leaves_nothing() -> None:
     """An owner that is killed while its engine starts leaves nothing, at whatever moment that is."""
     before = machine.snapshot()
     for milliseconds in (20, 60, 100, 150, 200, 300, 400):
-        command = [sys.executable, "-c", "import labkit; labkit.open_engine(name='early', images=['busybox'])"]
+        command = [
+            sys.executable,
+            "-c",
+            "import labkit; labkit.open_engine(name='early', images=['busybox'])",
+        ]
         owner = subprocess.Popen(command, env=os.environ)
         deadline = time.monotonic() + 10
         while not list((Path(paths.home()) / "engines").glob("early-*")) and time.monotonic() < deadline:

@@ -117,14 +117,19 @@ def test_removing_an_image_does_not_touch_the_store(engine: Engine) -> None:
 def test_saved_state_can_be_opened_by_another_engine(engine: Engine) -> None:
     """save() keeps containers, volumes and images; a new engine starts with them, and changes do not flow back."""
     name = f"test-{engine.pack.name}-{os.getpid()}"  # type: ignore[attr-defined]
-    engine.client.containers.run("busybox:lab", ["sh", "-c", "echo 42 >/data/answer"], name="writer", volumes=["data:/data"])
+    engine.client.containers.run(
+        "busybox:lab", ["sh", "-c", "echo 42 >/data/answer"], name="writer", volumes=["data:/data"]
+    )
     engine.client.containers.get("writer").commit("answered", "lab")
     former = engine.state  # type: ignore[attr-defined]
     try:
         engine.save(name)
         with labkit.open_engine(name="other", pack=engine.pack.name, state=name) as other:  # type: ignore[attr-defined]
             read = ["cat", "/data/answer"]
-            assert other.client.containers.run("answered:lab", read, volumes=["data:/data"], remove=True) == b"42\n"
+            assert (
+                other.client.containers.run("answered:lab", read, volumes=["data:/data"], remove=True)
+                == b"42\n"
+            )
             other.client.containers.get("writer").remove(v=True)
             other.client.volumes.get("data").remove()
         assert [c.name for c in engine.client.containers.list(all=True)] == ["writer"]
@@ -170,7 +175,9 @@ time.sleep(1000)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_engine_ends_with_its_owner(number: signal.Signals) -> None:
     """Whatever ends the owner, kill -9 included, ends the engine: no process, no folder, no cgroup stays."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert owner.stdout is not None
     id_, init = owner.stdout.readline().split()
     owner.send_signal(number)
@@ -178,12 +185,16 @@ def test_engine_ends_with_its_owner(number: signal.Signals) -> None:
     wait_until(lambda: not (paths.runtime() / id_).exists())
     assert not Path(f"/proc/{init}").exists()
     assert not (paths.home() / "engines" / id_).exists()
-    assert not list(Path("/sys/fs/cgroup").glob(f"*/labkit/{id_}")) + list(Path("/sys/fs/cgroup").glob(f"labkit/{id_}"))
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/labkit/{id_}")) + list(
+        Path("/sys/fs/cgroup").glob(f"labkit/{id_}")
+    )
 
 
 def test_gc_removes_what_a_killed_keeper_leaves() -> None:
     """When keeper and owner are both killed, the kernel ends the engine, and gc removes its folders and cgroups."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert owner.stdout is not None
     id_, init = owner.stdout.readline().split()
     record = records.find(id_)
@@ -205,7 +216,9 @@ def test_gc_leaves_running_engines_alone(engine: Engine) -> None:
     records.collect()
     container.reload()
     assert container.status == "running"
-    assert engine.client.containers.run("busybox:lab", ["echo", "on"], remove=True, mem_limit="32m") == b"on\n"
+    assert (
+        engine.client.containers.run("busybox:lab", ["echo", "on"], remove=True, mem_limit="32m") == b"on\n"
+    )
 
 
 def test_a_start_that_fails_leaves_nothing() -> None:
@@ -221,12 +234,14 @@ def test_a_start_that_fails_leaves_nothing() -> None:
 def test_images_of_a_private_engine_cost_no_copy(engine: Engine) -> None:
     """Image layers are bound from the store, read-only: the engine's own data-root holds no copy of them."""
     assert "busybox:lab" in engine.client.images.list()[0].tags
-    layers = engine.host.run("findmnt --noheadings --list --output TARGET,OPTIONS | grep overlay2 | grep diff").stdout
+    layers = engine.host.run(
+        "findmnt --noheadings --list --output TARGET,OPTIONS | grep overlay2 | grep diff"
+    ).stdout
     assert layers.splitlines()
     assert all(" ro" in line for line in layers.splitlines())
 
 
 def test_docker_errors_are_not_swallowed(engine: Engine) -> None:
     """The daemon's refusals reach the caller as they are."""
-    with pytest.raises(docker.errors.APIError, match="No command specified|executable file not found|not found"):
+    with pytest.raises(docker.errors.APIError, match=r"executable file not found|no such file"):
         engine.client.containers.run("busybox:lab", ["no-such-program"])

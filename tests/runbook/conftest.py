@@ -1,5 +1,5 @@
 """Tests here run containers out of memory."""
 
-from kernel_budget import kernel_budget
+from tests.kernel_budget import kernel_budget
 
 __all__ = ["kernel_budget"]

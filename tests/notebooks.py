@@ -1,0 +1,33 @@
+"""The project's notebooks, for the generic tests over all of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
+RUNBOOKS = sorted(ROOT.glob("runbooks/*.ipynb"))
+
+
+def each(paths: list[Path]):  # type: ignore[no-untyped-def]
+    """A test parameter for each of *paths*, called by its stem."""
+    return [pytest.param(path, id=path.stem) for path in paths]
+
+
+def load(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def jupyter_environ(folder: Path) -> dict[str, str]:
+    """Variables that keep what Jupyter writes for itself inside *folder*."""
+    names = {
+        "IPYTHONDIR": "ipython",
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+    }
+    return {**os.environ, **{variable: str(folder / name) for variable, name in names.items()}}

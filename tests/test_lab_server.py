@@ -1,0 +1,116 @@
+"""`labkit lab`: one URL with engine and JupyterLab behind it, and nothing of either left at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from labkit import paths
+from tests.notebooks import ROOT
+
+
+class Lab:
+    """A `labkit lab` that runs; *url* once it has printed it."""
+
+    def __init__(self, *words: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
+        command = [sys.executable, "-m", "labkit", "lab", *words]
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self.url = next((line.strip() for line in self.process.stdout if "http://" in line), "")
+        self.seconds = time.monotonic() - self.began
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def gone(lab: Lab, seconds: float = 15) -> bool:
+    """Whether, in time, neither server nor engine of *lab* is left."""
+    port = int(lab.url.split(":")[2].split("/")[0])
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) and not list(paths.runtime().glob("lab-*/")):
+                return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_lab_ends_whole(number: signal.Signals) -> None:
+    """The URL opens the lab only with its token; Ctrl-C, a closed terminal or kill -9 end server and engine."""
+    lab = Lab()
+    try:
+        assert urllib.request.urlopen(lab.url, timeout=10).status == 200
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(lab.url.split("/lab/")[0] + "/api/contents", timeout=10)
+        lab.end(number)
+        assert gone(lab)
+    finally:
+        lab.process.kill()
+        lab.process.wait()
+
+
+def test_second_lab_beside_the_first_gives_its_url() -> None:
+    """A second `labkit lab` starts nothing: it says that one runs already, and where."""
+    lab = Lab()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "labkit", "lab"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert done.returncode == 0
+        assert "already" in done.stdout and lab.url in done.stdout
+    finally:
+        lab.end(signal.SIGTERM)
+    assert gone(lab)
+
+
+def test_taken_port_is_told_and_an_unnamed_one_avoided() -> None:
+    """A port that was asked for and is taken is exit code 2; without one, the next free port is used."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "labkit", "lab", "--port", str(port)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 2
+        assert str(port) in done.stderr and "Traceback" not in done.stderr
+
+
+def test_jupyter_writes_nothing_into_the_users_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings, workspaces and history of the lab's JupyterLab go to labkit's folder, not to the user's home."""
+    monkeypatch.setenv("LABKIT_HOME", str(paths.home()))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lab = Lab()
+    try:
+        urllib.request.urlopen(lab.url, timeout=10).close()
+    finally:
+        lab.end(signal.SIGTERM)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == []

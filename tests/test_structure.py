@@ -1,0 +1,128 @@
+"""The shape of the code: imports run one way, no module is long, style and types hold, nothing is duplicated by hand."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = [
+    "errors",
+    "labels",
+    "paths",
+    "engine",
+    "observe",
+    "lifecycle",
+    "diagnosis",
+    "faults",
+    "lab",
+    "runbook",
+    "widgets",
+    "doctor",
+    "progress",
+    "setup",
+    "server",
+    "cli",
+]
+ALLOWED = {
+    "errors": set(),
+    "labels": set(),
+    "paths": {"errors"},
+    "progress": set(),
+    "engine": {"errors", "labels", "paths", "doctor"},
+    "doctor": {"errors", "paths", "engine"},
+    "observe": {"errors", "labels", "engine"},
+    "lifecycle": {"errors"},
+    "diagnosis": {"errors", "engine", "observe", "lifecycle"},
+    "faults": {"errors", "labels", "engine"},
+    "runbook": {"errors", "labels", "paths", "engine", "observe", "lifecycle", "diagnosis"},
+    "lab": {"errors", "labels", "paths", "engine", "observe", "lifecycle"},
+    "widgets": {"errors", "engine", "observe", "lifecycle", "lab", "runbook"},
+    "setup": {"errors", "engine", "doctor", "progress"},
+    "server": {"errors", "paths", "engine", "progress"},
+    "cli": set(LAYERS),
+}
+"""Which parts of labkit each part may import."""
+
+MODULES = sorted((ROOT / "labkit").rglob("*.py"))
+
+
+def part_of(module: Path) -> str:
+    return module.relative_to(ROOT / "labkit").parts[0].removesuffix(".py")
+
+
+def imported(module: Path) -> set[str]:
+    """The parts of labkit that *module* imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("labkit"):
+            rest = node.module.split(".")[1:]
+            found |= {rest[0]} if rest else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("labkit.")}
+    return {
+        name
+        for name in found
+        if (ROOT / "labkit" / name).exists() or (ROOT / "labkit" / f"{name}.py").exists()
+    }
+
+
+@pytest.mark.parametrize(
+    "module",
+    [pytest.param(m, id=str(m.relative_to(ROOT))) for m in MODULES if m.name not in ("__main__.py",)],
+)
+def test_imports_run_one_way(module: Path) -> None:
+    """A module imports only from the parts below its own; faults are never seen by a diagnosis or a runbook."""
+    part = part_of(module)
+    if part != "__init__":
+        assert imported(module) - {part} <= ALLOWED[part]
+
+
+@pytest.mark.parametrize("module", [pytest.param(m, id=str(m.relative_to(ROOT))) for m in MODULES])
+def test_modules_are_one_idea(module: Path) -> None:
+    """No module is longer than 480 lines, each says what it is for."""
+    text = module.read_text()
+    assert len(text.splitlines()) <= 480
+    assert ast.get_docstring(ast.parse(text)), "a module starts with what it is for"
+
+
+def test_only_widgets_import_ipywidgets() -> None:
+    """ipywidgets and anywidget are imported by labkit.widgets alone."""
+    for module in MODULES:
+        if part_of(module) != "widgets":
+            assert "ipywidgets" not in module.read_text() and "anywidget" not in module.read_text(), module
+
+
+def test_every_test_says_what_it_holds() -> None:
+    """Each test function begins with a sentence that says what it holds."""
+    for module in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                assert ast.get_docstring(node), f"{module.relative_to(ROOT)}: {node.name}"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "format", "--check", "labkit", "tests"], ["ruff", "check", "labkit", "tests"], ["mypy"]],
+    ids=" ".join,
+)
+def test_style_and_types(command: list[str]) -> None:
+    """Formatting, lint and strict types hold, as `make check` says."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+
+
+def test_requirements_are_exact() -> None:
+    """Every requirement is pinned to one version, and no registry is named."""
+    for name in ("requirements.txt", "requirements-test.txt"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text and "make requirements" in text
+        for line in text.splitlines():
+            assert not line or line.startswith(("#", " ")) or "==" in line, line
