@@ -216,9 +216,9 @@ def _memory(
     """A death for memory.  A higher limit helps only when the one that was reached is the container's."""
     confidence: Confidence = "undecided" if candidates else "certain"
     own = seen.container.memory is not None and (victim is None or victim.limit_of == victim.folder)
-    advice = (
-        "" if own else "The limit that was reached is not the container's own: a higher one would not help."
-    )
+    advice = "A process was killed for memory; only the kernel's log could say which." if candidates else ""
+    if not own:
+        advice = "The limit that was reached is not the container's own: a higher one would not help."
     return _finding(
         seen,
         code,
