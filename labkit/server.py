@@ -112,6 +112,9 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "IPYTHONDIR": str(home / "ipython"),
+        "npm_config_cache": str(
+            home / "npm"
+        ),  # JupyterLab asks npm where it is, and npm writes a log of that
         "PATH": f"{engine.environ.get('PATH', os.environ.get('PATH', ''))}",
     }
     command = [

@@ -36,7 +36,7 @@ def commands(group=None, prefix: tuple[str, ...] = ()):  # type: ignore[no-untyp
             yield pytest.param((*prefix, name), command, id=" ".join((*prefix, name)))
 
 
-@pytest.mark.parametrize(("words", "command"), commands())
+@pytest.mark.parametrize(("words", "command"), list(commands()))
 def test_every_command_says_what_it_does(words: tuple[str, ...], command) -> None:  # type: ignore[no-untyped-def]
     """Each command has a help text of a sentence, each of its options too."""
     assert command.help and command.help.strip().split("\n")[0].endswith((".", "?")), words

@@ -1,0 +1,50 @@
+"""The ``labkit`` command.  No logic of its own: each command calls one function and shows what it returns."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from labkit.cli import engines, faults, images, packs, runbooks, ways_in
+from labkit.errors import LabkitError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Docker, by hand: labs and runbooks against a live engine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(ways_in.commands)
+app.add_typer(runbooks.commands)
+app.add_typer(engines.commands, name="engine")
+app.add_typer(packs.commands, name="pack")
+app.add_typer(images.commands, name="images")
+app.add_typer(faults.commands, name="fault")
+
+
+def main() -> NoReturn:
+    """Run the command line; a labkit error becomes its message and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except LabkitError as error:
+        print(f"labkit: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("labkit: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except OSError as error:
+        # a full disk, a folder that cannot be written: the user's machine, not our code
+        if error.filename is None and error.errno is None:
+            raise
+        print(
+            f"labkit: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""),
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    raise AssertionError("unreachable")

@@ -1,0 +1,129 @@
+"""``labkit engine``: private engines, for use outside notebooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Annotated
+
+import typer
+
+from labkit.cli.shared import AsJson, EngineName, show_table
+from labkit.errors import LabkitError, UsageError
+from labkit.progress import telling
+
+__all__ = ["commands"]
+
+commands = typer.Typer(help="Private engines, for use outside notebooks.", no_args_is_help=True)
+
+
+@commands.command("list")
+def engine_list(as_json: AsJson = False) -> None:
+    """List your private engines on this machine."""
+    from labkit.engine import records
+
+    found = records.listed()
+    rows = [
+        {
+            "id": r.id,
+            "name": r.facts["name"],
+            "pack": r.facts["pack"],
+            "state": r.facts["state"] if r.alive else "abandoned",
+            "owner": r.facts["owner"]["pid"] if r.facts["owner"] else None,
+            "url": r.url,
+        }
+        for r in found
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        show_table(
+            ["ID", "PACK", "STATE", "OWNER", "URL"],
+            [[r["id"], r["pack"], r["state"], r["owner"] or "none", r["url"]] for r in rows],
+            "No engine runs.",
+        )
+
+
+@commands.command("start")
+def engine_start(
+    name: Annotated[str, typer.Argument(help="What to call it.")] = "engine",
+    pack: Annotated[
+        str | None, typer.Option(help="Engine pack, or `machine` for the dockerd installed here.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="A lab image that shall be ready (may be repeated).")
+    ] = None,
+) -> None:
+    """Start a private engine that runs until `labkit engine stop`."""
+    from labkit.engine import records
+    from labkit.engine.sandbox import start_detached
+
+    if any(record.alive and record.facts["name"] == name for record in records.listed()):
+        raise UsageError(
+            "an engine of this name runs already", seen=repr(name), try_=f"labkit engine stop {name}"
+        )
+    with telling() as tell:
+        tell(f"starting the engine {name}")
+        record = start_detached(name, pack=pack, images=image or ())
+    print(
+        f"{record.id} answers at {record.url}\n\n    labkit engine exec {name} docker ps\n    labkit engine stop {name}"
+    )
+
+
+@commands.command("stop")
+def engine_stop(name: EngineName) -> None:
+    """End an engine, with everything that runs on it."""
+    from labkit.engine import records
+
+    record = records.find(name)
+    if not record.stop():
+        raise LabkitError(f"{record.id} did not end in good order", try_="labkit engine gc")
+    print(f"{record.id} has ended; nothing of it is left")
+
+
+@commands.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def engine_exec(
+    name: EngineName,
+    command: Annotated[list[str], typer.Argument(help="The command and its words.")],
+    host: Annotated[bool, typer.Option("--host", help="Run it on the engine's host, not here.")] = False,
+) -> None:
+    """Run a command so that `docker` reaches the engine; with --host, on the engine's host itself."""
+    from labkit.engine import commandline, records
+    from labkit.engine.host import NamespaceHost
+
+    record = records.find(name)
+    environment = {**os.environ, **commandline.environ(record.folder)}
+    if host and record.init is not None:
+        command = NamespaceHost(record.init.pid, user=record.facts["rootless"]).argv(command)
+    try:
+        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+    except FileNotFoundError:
+        raise UsageError(f"no such command: {command[0]}") from None
+
+
+@commands.command("logs")
+def engine_logs(
+    name: EngineName, tail: Annotated[int | None, typer.Option(help="Only the last lines.")] = None
+) -> None:
+    """Print the log of an engine's daemon."""
+    from labkit.engine import records
+
+    lines = (records.find(name).folder / "run/dockerd.log").read_text(errors="replace").splitlines()
+    print("\n".join(lines[-tail:] if tail else lines))
+
+
+@commands.command("gc")
+def engine_gc() -> None:
+    """Remove what engines left that could not end in good order (a power cut, kill -9 of everything)."""
+    from labkit.engine import prepared, records
+
+    told = records.collect()
+    used = {layer for record in records.listed() for layer in record.facts.get("bound", [])}
+    stale = prepared.collect(used)
+    for line in [*told, *([f"{stale} image layers that nothing uses: removed"] if stale else [])]:
+        print(line)
+    if not told and not stale:
+        print("Nothing was left.")
+    if any("could not" in line for line in told):
+        raise typer.Exit(1)
