@@ -99,7 +99,8 @@ def _overlay() -> Finding:
     if any(modules.glob("kernel/fs/overlayfs/*")):
         # the kernel loads the module when somebody mounts, even as an ordinary user, and even if the mount then fails
         user = ["--user", "--map-root-user"] if packs.rootless() else []
-        subprocess.run(["unshare", *user, "--mount", "mount", "-t", "overlay", "overlay", "/mnt"], capture_output=True, check=False)
+        mount = ["unshare", *user, "--mount", "mount", "-t", "overlay", "overlay", "/mnt"]
+        subprocess.run(mount, capture_output=True, check=False)
         if "\toverlay\n" in Path("/proc/filesystems").read_text():
             return Finding("overlay", OK, "kernel module, loaded now")
         return Finding(
@@ -228,7 +229,9 @@ def _cgroups() -> Finding:
     found = hierarchies()
     version = "v2" if any(h.unified for h in found) else "v1" if found else "none"
     if available():
-        return Finding("cgroups", OK, f"{version}; engines have groups of their own: {', '.join(controllers())}")
+        return Finding(
+            "cgroups", OK, f"{version}; engines have groups of their own: {', '.join(controllers())}"
+        )
     if not packs.rootless():
         return Finding(
             "cgroups",

@@ -1,21 +1,30 @@
 #!/bin/sh
 # From a process on the user's machine to the first process of an engine's host, in three stages.
 # Each stage is this script again, one namespace deeper.  Variables: RUN (the engine's runtime folder),
-# CGROUPS (the engine's folder in each hierarchy), LEAF (its cgroup version 2 leaf, or empty), ROOTLESS (1 or empty),
-# SKELETON (the host's own files, where what lies over its root is kept in memory, or empty).
+# CGROUPS (the engine's folder in each hierarchy; empty where it is the group that we are in), UNIFIED (1 where these
+# are of cgroup version 2, or empty), ROOTLESS (1 or empty), SKELETON (the host's own files, where what lies over its
+# root is kept in memory, or empty).
 set -eu
 
 case $1 in
 outside)
     # become a member of the engine's groups, so that they are what its cgroup namespace shows as the root
     for group in $CGROUPS; do echo 0 >"$group/cgroup.procs"; done
+    if [ -n "$UNIFIED" ]; then export GROUP="${CGROUPS:-/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)}"; fi
     if [ -n "$ROOTLESS" ]; then set -- --user --map-root-user --map-auto; else set --; fi
-    if [ -n "$CGROUPS" ]; then set -- "$@" --cgroup; fi
-    exec unshare "$@" sh "$0" grouped
+    exec unshare "$@" --cgroup sh "$0" grouped
     ;;
 grouped)
-    if [ -n "$LEAF" ]; then echo 0 >"$LEAF/cgroup.procs"; fi
-    exec unshare --fork --kill-child --pid --mount --net --uts --ipc --propagation=private sh "$0" inside
+    if [ -n "$UNIFIED" ]; then
+        # version 2: a group that limits its children holds no process itself (kernel, admin-guide/cgroup-v2)
+        mkdir "$GROUP/engine"
+        echo 0 >"$GROUP/engine/cgroup.procs"
+        for controller in $(cat "$GROUP/cgroup.controllers"); do
+            echo "+$controller" >"$GROUP/cgroup.subtree_control" || true
+        done
+    fi
+    # a new user namespace has undone what ends us with the keeper (prctl(2), PR_SET_PDEATHSIG)
+    exec setpriv --pdeathsig KILL unshare --fork --kill-child --pid --mount --net --uts --ipc --propagation=private sh "$0" inside
     ;;
 inside)
     if [ -n "$SKELETON" ]; then
@@ -43,8 +52,8 @@ inside)
         --match conntrack --ctstate NEW --jump DROP || true
     wait $!
     /usr/local/sbin/engine-service start
+    /usr/local/sbin/engine-service listen &
     # process 1 of the host: it only waits, and so collects what its children leave behind
-    sleep infinity &
     wait
     ;;
 esac

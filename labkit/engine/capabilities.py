@@ -71,7 +71,9 @@ def probe(engine: Engine) -> Capabilities:
         return Capability(name, ok, "in docker info" if ok else "not among docker info's security options")
 
     host = engine.host
-    rootless = "rootless" in security or (host.available and _in_user_namespace(host.read("/proc/self/uid_map")))
+    rootless = "rootless" in security or (
+        host.available and _in_user_namespace(host.read("/proc/self/uid_map"))
+    )
     kernel_log = host.available and host.run(["dmesg"], check=False).ok
     return Capabilities(
         [
@@ -88,9 +90,7 @@ def probe(engine: Engine) -> Capabilities:
             security_option("apparmor"),
             security_option("userns"),
             Capability(
-                "rootless",
-                "rootless" in security,
-                "daemon in a user namespace" if "rootless" in security else "daemon runs as root",
+                "rootless", rootless, "daemon in a user namespace" if rootless else "daemon runs as root"
             ),
             Capability(
                 "kernel-log", kernel_log, "dmesg" if kernel_log else "the host's kernel log cannot be read"

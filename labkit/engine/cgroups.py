@@ -1,17 +1,34 @@
 """A control-group folder of an engine's own in every hierarchy, and the mounts that show it to the engine as the root.
 
+An ordinary user gets groups only where a service manager hands some out: systemd does so for a *scope* with
+``Delegate=yes`` (systemd.scope(5)), which it also removes when its last process has ended.
+
 Facts: cgroups(7), cgroup_namespaces(7), and the kernel's admin-guide/cgroup-v2 ("no internal processes").
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-__all__ = ["Hierarchy", "available", "create", "hierarchies", "is_empty", "remove"]
+__all__ = [
+    "Hierarchy",
+    "available",
+    "controllers",
+    "create",
+    "hierarchies",
+    "in_scope",
+    "is_empty",
+    "of",
+    "parents",
+    "remove",
+]
 
 PARENT = "labkit"
 """Folder at the top of each hierarchy under which engines have theirs."""
@@ -38,7 +55,11 @@ def hierarchies(mountinfo: str | None = None) -> list[Hierarchy]:
         left, _, right = line.partition(" - ")
         mountpoint, (type_, _, options) = Path(left.split()[4]), right.split(maxsplit=2)
         if type_ in ("cgroup", "cgroup2") and mountpoint.is_relative_to("/sys/fs/cgroup"):
-            wanted = [o for o in options.split(",") if o not in ("rw", "ro") and not o.startswith(("xattr", "release_agent"))]
+            wanted = [
+                o
+                for o in options.split(",")
+                if o not in ("rw", "ro") and not o.startswith(("xattr", "release_agent"))
+            ]
             found.append(Hierarchy(mountpoint, type_, ",".join(wanted)))
     return found
 
@@ -49,15 +70,22 @@ def _base(hierarchy: Hierarchy) -> Path | None:
         return hierarchy.mountpoint
     if not hierarchy.unified:
         return None
-    own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "/")
+    own = next(
+        (line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")),
+        "/",
+    )
     # a service manager delegates a subtree by giving its folder to the user; the nearest such folder above us is it
     path = hierarchy.mountpoint / own.lstrip("/")
-    candidates = [p for p in (path, *path.parents) if p.is_relative_to(hierarchy.mountpoint) and _delegated(p)]
+    candidates = [
+        p for p in (path, *path.parents) if p.is_relative_to(hierarchy.mountpoint) and _delegated(p)
+    ]
     return candidates[-1] if candidates else None
 
 
 def _delegated(folder: Path) -> bool:
-    writable = all(os.access(folder / name, os.W_OK) for name in ("", "cgroup.procs", "cgroup.subtree_control"))
+    writable = all(
+        os.access(folder / name, os.W_OK) for name in ("", "cgroup.procs", "cgroup.subtree_control")
+    )
     with suppress(OSError):
         return writable and bool((folder / "cgroup.controllers").read_text().split())
     return False
@@ -65,12 +93,69 @@ def _delegated(folder: Path) -> bool:
 
 def available() -> bool:
     """Whether an engine of this user gets groups of its own, and so limits for its containers."""
-    return any(_base(hierarchy) is not None for hierarchy in hierarchies())
+    return bool(parents() or _scope_controllers())
+
+
+def parents() -> list[Path]:
+    """The folders below which this user's engines have theirs, where no service manager has to be asked."""
+    return [base / PARENT for hierarchy in hierarchies() if (base := _base(hierarchy))]
+
+
+def controllers() -> list[str]:
+    """What can be limited in an engine's groups: ``memory``, ``pids``, …"""
+    found = _scope_controllers()
+    for hierarchy in hierarchies():
+        base = _base(hierarchy)
+        if base is not None and hierarchy.unified:
+            found = found or (base / "cgroup.controllers").read_text().split()
+        elif base is not None and hierarchy.type == "cgroup" and not hierarchy.options.startswith("name="):
+            found = [*found, *hierarchy.mountpoint.name.split(",")]
+    return sorted(found)
+
+
+@cache
+def _scope_controllers() -> list[str]:
+    """The controllers of a scope that this user's service manager delegates; none where it does not."""
+    if os.geteuid() == 0 or not any(hierarchy.unified for hierarchy in hierarchies()):
+        return []
+    script = 'cat "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/cgroup.controllers"'
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            in_scope(f"probe-{os.getpid()}", ["sh", "-c", script]),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=10,
+            check=False,
+        )
+        return done.stdout.split() if done.returncode == 0 else []
+    return []
+
+
+def in_scope(engine_id: str, command: Sequence[str]) -> list[str]:
+    """*command* as the first process of a new scope of this user's service manager, delegated to it (systemd-run(1))."""
+    folder = f"/run/user/{os.geteuid()}"  # whatever the session, or the lack of one, says
+    reach = ["env", f"XDG_RUNTIME_DIR={folder}", f"DBUS_SESSION_BUS_ADDRESS=unix:path={folder}/bus"]
+    scope = [
+        "systemd-run",
+        "--user",
+        "--scope",
+        "--quiet",
+        "--collect",
+        "--property=Delegate=yes",
+        f"--unit={PARENT}-{engine_id}",
+    ]
+    return [*reach, *scope, *command]
 
 
 def create(engine_id: str) -> list[Path]:
-    """Make the engine's folder in each hierarchy where that is allowed, with all controllers on; return the folders."""
-    made = []
+    """Make the engine's folder in each hierarchy where that is allowed, with all controllers at hand; return the folders.
+
+    There is none where a service manager makes it (`in_scope`).
+    """
+    made: list[Path] = []
+    if _scope_controllers():
+        return made
     for hierarchy in hierarchies():
         base = _base(hierarchy)
         if base is None:
@@ -83,12 +168,12 @@ def create(engine_id: str) -> list[Path]:
             if hierarchy.type == "cgroup2":
                 _enable_controllers(parent)
             for name in ("cpuset.cpus", "cpuset.mems"):
-                if hierarchy.type == "cgroup" and (child / name).exists() and not (child / name).read_text().strip():
+                if (
+                    hierarchy.type == "cgroup"
+                    and (child / name).exists()
+                    and not (child / name).read_text().strip()
+                ):
                     (child / name).write_text((parent / name).read_text())
-        if hierarchy.unified:
-            _enable_controllers(folder)
-            # version 2 lets a group with limits of its own for children hold no process itself
-            (folder / "engine").mkdir()
     return made
 
 
@@ -108,6 +193,12 @@ def _enable_controllers(folder: Path) -> None:
     for controller in (folder / "cgroup.controllers").read_text().split():
         with suppress(OSError):
             (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def of(pid: int) -> Path:
+    """The group of a process in version 2's hierarchy."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return Path("/sys/fs/cgroup", next(line[3:].lstrip("/") for line in lines if line.startswith("0::")))
 
 
 def is_empty(folder: Path) -> bool:

@@ -57,8 +57,14 @@ class Keeper:
         made = cgroups.create(self.record["id"]) if self.record["own_cgroups"] else []
         self.record["cgroups"] = [str(path) for path in made]
         self.save()
-        self.boot = self.spawn(["sh", self.record["boot"], "outside"], env=self.boot_environment())
+        command = ["sh", self.record["boot"], "outside"]
+        scoped = self.record["own_cgroups"] and self.record["rootless"] and not made
+        if scoped:
+            command = cgroups.in_scope(self.record["id"], command)
+        self.boot = self.spawn(command, env=self.boot_environment(own_cgroups=bool(made or scoped)))
         init = self.find_init()
+        if scoped:
+            self.record["cgroups"] = [str(cgroups.of(init).parent)]
         self.record["init"] = vars(Process.of(init))
         self.record["keeper"] = vars(Process.current())
         self.save()
@@ -69,16 +75,20 @@ class Keeper:
         self.record["state"] = "ready"
         self.save()
 
-    def boot_environment(self) -> dict[str, str]:
+    def boot_environment(self, *, own_cgroups: bool) -> dict[str, str]:
         groups = self.record["cgroups"]
-        unified = [h for h in cgroups.hierarchies() if h.unified]
-        links = {p.name: os.readlink(p) for p in Path("/sys/fs/cgroup").iterdir() if p.is_symlink()} if groups else {}
+        unified = own_cgroups and any(h.unified for h in cgroups.hierarchies())
+        links = (
+            {p.name: str(p.readlink()) for p in Path("/sys/fs/cgroup").iterdir() if p.is_symlink()}
+            if groups
+            else {}
+        )
         return {
             "PATH": PATH,
             "RUN": str(self.folder),
             "CGROUPS": " ".join(groups),
             "CGROUP_LINKS": " ".join(f"{name}={target}" for name, target in links.items()),
-            "LEAF": f"{groups[0]}/engine" if groups and unified else "",
+            "UNIFIED": "1" if unified else "",
             "ROOTLESS": "1" if self.record["rootless"] else "",
             "SKELETON": f"{self.record['data']}/upper" if self.record["on_tmpfs"] else "",
             "HOSTNAME": self.record["hostname"],
@@ -93,12 +103,12 @@ class Keeper:
         """The process number, seen from here, of the first process of the engine's pid namespace."""
         assert self.boot is not None
         children = Path(f"/proc/{self.boot.pid}/task/{self.boot.pid}/children")
-        ours = os.readlink("/proc/self/ns/pid")
+        ours = Path("/proc/self/ns/pid").readlink()
         for _ in self.patiently("the namespaces were not made"):
             for pid in children.read_text().split():
                 # newuidmap runs as a child too, but in our own pid namespace
                 with suppress(OSError):
-                    if os.readlink(f"/proc/{pid}/ns/pid") != ours:
+                    if Path(f"/proc/{pid}/ns/pid").readlink() != ours:
                         return int(pid)
         raise AssertionError
 
@@ -153,7 +163,9 @@ class Keeper:
                 raise RuntimeError("the owner ended, or asked for the end, during the start")
             for process in (self.boot, self.slirp):
                 if process is not None and process.poll() is not None:
-                    raise RuntimeError(f"{complaint}\n{self.log_tail('keeper.log')}{self.log_tail('run/dockerd.log')}")
+                    raise RuntimeError(
+                        f"{complaint}\n{self.log_tail('keeper.log')}{self.log_tail('run/dockerd.log')}"
+                    )
             time.sleep(0.002)
         raise RuntimeError(f"{complaint} within {START_TIMEOUT:.0f} s\n{self.log_tail('run/dockerd.log')}")
 
@@ -223,7 +235,9 @@ def erase(folder: Path, *, rootless: bool) -> bool:
     if folder.exists():
         subprocess.run([*prefix, "rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
     if folder.exists() and shutil.which("chattr"):
-        subprocess.run([*prefix, "chattr", "-R", "-f", "-i", "-a", folder], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(
+            [*prefix, "chattr", "-R", "-f", "-i", "-a", folder], stderr=subprocess.DEVNULL, check=False
+        )
         subprocess.run([*prefix, "rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
     return not folder.exists()
 

@@ -92,7 +92,8 @@ def find(name: str) -> Record:
     raise UsageError(
         "no such engine is running",
         seen=repr(name),
-        expected=", ".join(record.id for record in records) or "(none runs: start one with `labkit engine start`)",
+        expected=", ".join(record.id for record in records)
+        or "(none runs: start one with `labkit engine start`)",
     )
 
 
@@ -110,19 +111,18 @@ def collect() -> list[str]:
         left = clear(record.facts)
         told.append(f"{record.id}: " + (f"could not remove {', '.join(left)}" if left else "removed"))
     known = {record.id for record in listed()}
-    folders = [p for p in (paths.home() / "engines").glob("*")] + [
+    folders = list((paths.home() / "engines").glob("*")) + [
         p for p in paths.runtime().iterdir() if p.is_dir() and not (p / "engine.json").exists()
     ]
     for folder in folders:
         if folder.name not in known and not _young(folder):
             erased = erase(folder, rootless=os.geteuid() != 0)
             told.append(f"{folder}: " + ("removed" if erased else "could not be removed"))
-    if os.geteuid() == 0:
-        for hierarchy in cgroups.hierarchies():
-            for group in (hierarchy.mountpoint / cgroups.PARENT).glob("*/"):
-                abandoned = group.name not in known and not _young(group) and cgroups.is_empty(group)
-                if abandoned and cgroups.remove(group, deadline=0.5):
-                    told.append(f"{group}: removed")
+    for parent in cgroups.parents():
+        for group in parent.glob("*/"):
+            abandoned = group.name not in known and not _young(group) and cgroups.is_empty(group)
+            if abandoned and cgroups.remove(group, deadline=0.5):
+                told.append(f"{group}: removed")
     return told
 
 

@@ -65,11 +65,15 @@ def open_sandbox(
     this machine cannot run one, `EngineFailed` (with the end of the log) when the daemon does not start.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}", name):
-        raise UsageError("an engine cannot have this name", seen=repr(name), expected="up to 31 letters, digits, dashes")
+        raise UsageError(
+            "an engine cannot have this name", seen=repr(name), expected="up to 31 letters, digits, dashes"
+        )
     found = packs.find(pack)
     _check_machine()
     if images and state:
-        raise UsageError("an engine starts from images or from a state", seen=f"images={list(images)}, state={state!r}")
+        raise UsageError(
+            "an engine starts from images or from a state", seen=f"images={list(images)}, state={state!r}"
+        )
     if images:
         from labkit.engine.images import prepared_with
 
@@ -146,10 +150,21 @@ class Sandbox(Engine):
         self._prepare_data()
         rootless, machine = packs.rootless(), self.pack.is_machine
         groups = cgroups.available()
-        rootfs.write_skeleton(self.data / "upper", self.name, self.config, self._bound, rootless=rootless)
+        # dockerd's own rootless mode uses control groups through systemd only, and there is none on the host; with groups
+        # of its own it runs as in any container that has a user namespace
+        without_limits = rootless and not groups
+        rootfs.write_skeleton(
+            self.data / "upper", self.name, self.config, self._bound, rootless=without_limits
+        )
         store = prepared.store() if self._bound else None
         table = rootfs.mount_table(
-            self.folder, self.pack.rootfs, self.data, store, rootless=rootless, on_tmpfs=machine, cgroups=groups
+            self.folder,
+            self.pack.rootfs,
+            self.data,
+            store,
+            rootless=rootless,
+            on_tmpfs=machine,
+            cgroups=groups,
         )
         (self.folder / "fstab").write_text(table)
         commandline.write(self.folder, self.pack)
@@ -179,7 +194,9 @@ class Sandbox(Engine):
         found = prepared.find(self.state) if self.state else None
         if self.state and found is None:
             raise UsageError(
-                "no such prepared state", seen=repr(self.state), expected=", ".join(prepared.names()) or "(none is kept)"
+                "no such prepared state",
+                seen=repr(self.state),
+                expected=", ".join(prepared.names()) or "(none is kept)",
             )
         if found is None:
             (self.data / "docker").mkdir()
