@@ -19,11 +19,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from labkit.engine import cgroups, daemon
+from labkit.engine import cgroups, daemon, loops
 from labkit.engine.processes import Process
 
 __all__ = ["clear", "main"]
@@ -72,6 +73,7 @@ class Keeper:
         self.await_daemon(init)
         if ready is not None:
             self.await_network(ready, init)
+        self.record["devices"] = loops.filesystems(init)
         self.record["state"] = "ready"
         self.save()
 
@@ -205,21 +207,24 @@ class Keeper:
 
     def end(self) -> None:
         """End the engine at once, with all that runs in it, and remove what it leaves."""
+        devices: list[int] = self.record.get("devices", [])
         if "init" in self.record:
+            devices = loops.filesystems(self.record["init"]["pid"]) or devices
             Process(**self.record["init"]).signal(signal.SIGKILL)
         for process in (self.boot, self.slirp):
             if process is not None:
                 if process is self.slirp or "init" not in self.record:
                     process.kill()
                 process.wait()
-        clear(self.record)
+        clear(self.record, devices)
 
 
-def clear(record: dict[str, Any]) -> list[str]:
-    """Remove what an engine that has ended leaves: its cgroup folders, its data and its runtime folder.
+def clear(record: dict[str, Any], devices: Sequence[int] = ()) -> list[str]:
+    """Remove what an engine that has ended leaves: its loop devices, cgroup folders, data and runtime folder.
 
-    Returns what could not be removed.
+    *devices*: numbers of the file systems that only it had.  Returns what could not be removed.
     """
+    loops.detach(devices, Path(record["data"]))
     left = [path for path in record.get("cgroups", []) if not cgroups.remove(Path(path))]
     for path in (record["data"], record["folder"]):
         if path and not erase(Path(path), rootless=record["rootless"]):
