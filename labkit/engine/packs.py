@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -257,9 +258,18 @@ def debootstrap(
     # in namespaces of its own, so that a kill leaves neither mounts nor processes behind
     wrapped = command if rootless() else ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
     last = deque[str](maxlen=30)
-    with subprocess.Popen(
-        wrapped, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd="/", errors="replace"
-    ) as process:
+    with (
+        _scratch(target.parent) as environ,
+        subprocess.Popen(
+            wrapped,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd="/",
+            errors="replace",
+            env=environ,
+        ) as process,
+    ):
         try:
             assert process.stderr is not None
             for line in process.stderr:
@@ -279,6 +289,17 @@ def debootstrap(
         target.mkdir()
         _unpack(out, target)
         out.unlink()
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[dict[str, str]]:
+    """An environment whose folder for temporary files is inside *folder*, so that a kill leaves none elsewhere."""
+    if rootless():
+        # there mmdebstrap works under the subordinate ids, which may not enter our private folders
+        yield dict(os.environ)
+        return
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as scratch:
+        yield {**os.environ, "TMPDIR": scratch}
 
 
 def _unpack(tar: Path, folder: Path) -> None:
