@@ -1,0 +1,285 @@
+"""The picture of the state machine, drawn by hand once: where each state and each way lies, and how it looks when lit."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import drawsvg as draw
+
+from labkit.lifecycle import DELAY, DELETED, ENDS, RESISTS
+from labkit.widgets.walks import Step
+
+__all__ = ["EDGES", "Edge", "draw_states"]
+
+WIDTH, HEIGHT = 880, 456
+PILL = (112, 38)
+
+PLACES = {
+    "created": (150, 104),
+    "running": (370, 104),
+    "restarting": (572, 186),
+    "paused": (786, 104),
+    "exited": (370, 276),
+    "removing": (572, 352),
+    "removed": (410, 424),
+    "dead": (770, 424),
+}
+BIRTH = (38, 104)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A drawn way: *moves* it stands for, its *path*, the place of its *label* and of the step numbers (*badge*)."""
+
+    moves: tuple[tuple[str, str, str], ...]
+    path: str
+    label: str
+    at: tuple[int, int]
+    badge: tuple[int, int]
+    kind: str = "command"
+    anchor: str = "middle"
+
+
+def _moves(sources: str, causes: str | tuple[str, ...], target: str) -> tuple[tuple[str, str, str], ...]:
+    each = causes.split() if isinstance(causes, str) else causes
+    return tuple((source, cause, target) for source in sources.split() for cause in each)
+
+
+EDGES = (
+    Edge(_moves("removed", "create", "created"), "M46,104 L93,104", "create", (69, 94), (69, 122)),
+    Edge(_moves("created", "start restart", "running"), "M206,104 L313,104", "start", (250, 94), (250, 122)),
+    Edge(_moves("running", "pause", "paused"), "M426,96 L729,96", "pause", (620, 86), (668, 82)),
+    Edge(_moves("paused", "unpause", "running"), "M730,112 L427,112", "unpause", (620, 130), (668, 127)),
+    Edge(
+        _moves("running", (ENDS,), "restarting"),
+        "M412,123 C420,168 460,190 514,191",
+        "restart policy",
+        (504, 209),
+        (437, 168),
+        "automatic",
+        "end",
+    ),
+    Edge(
+        _moves("restarting", (DELAY,), "running"),
+        "M556,167 C540,142 490,128 428,120",
+        "after a delay",
+        (566, 154),
+        (508, 134),
+        "automatic",
+        "start",
+    ),
+    Edge(
+        _moves("running", "stop kill", "exited"),
+        "M340,123 L340,255",
+        "stop, kill",
+        (330, 176),
+        (340, 224),
+        anchor="end",
+    ),
+    Edge(
+        _moves("running", (ENDS,), "exited"),
+        "M358,123 L358,255",
+        "process ends",
+        (330, 194),
+        (358, 194),
+        "automatic",
+        "end",
+    ),
+    Edge(
+        _moves("exited", "start restart", "running"),
+        "M388,257 L388,125",
+        "start, restart",
+        (396, 242),
+        (388, 216),
+        anchor="start",
+    ),
+    Edge(
+        _moves("restarting", "stop kill", "exited"),
+        "M556,205 C540,246 490,268 428,270",
+        "stop, kill",
+        (545, 250),
+        (500, 260),
+        anchor="start",
+    ),
+    Edge(
+        _moves("paused", "stop kill", "exited"),
+        "M786,123 L786,270 Q786,284 772,284 L428,284",
+        "stop, kill",
+        (690, 277),
+        (640, 284),
+    ),
+    Edge(
+        _moves("created", ("rm", "rm -f"), "removing"),
+        "M150,123 L150,344 Q150,358 164,358 L514,358",
+        "rm",
+        (162, 240),
+        (150, 290),
+        anchor="start",
+    ),
+    Edge(
+        _moves("exited", ("rm", "rm -f"), "removing"),
+        "M396,295 C404,330 450,345 514,346",
+        "rm",
+        (440, 326),
+        (411, 323),
+        anchor="start",
+    ),
+    Edge(
+        _moves("running paused restarting", ("rm -f",), "removing"),
+        "M836,226 L836,338 Q836,352 822,352 L630,352",
+        "rm -f",
+        (726, 342),
+        (790, 352),
+        "forced",
+    ),
+    Edge(
+        _moves("removing", (DELETED,), "removed"),
+        "M548,371 C536,404 510,424 468,424",
+        "all is deleted",
+        (514, 396),
+        (532, 402),
+        "automatic",
+        "end",
+    ),
+    Edge(
+        _moves("removing", (RESISTS,), "dead"),
+        "M592,371 C606,410 650,424 712,424",
+        "deleting fails",
+        (646, 443),
+        (614, 405),
+        "automatic",
+    ),
+    Edge(
+        _moves("dead", ("rm", "rm -f"), "removing"),
+        "M766,405 C752,378 700,366 630,364",
+        "rm",
+        (752, 376),
+        (700, 371),
+    ),
+)
+
+STYLE = """
+.lk{--ink:#1f2328;--mute:#656d76;--line:#8c959f;--paper:#fff;--soft:#f6f8fa;--lit:#0969da;--on:#fff;--bad:#cf222e}
+@media (prefers-color-scheme:dark){.lk:not([data-theme=light]){--ink:#e6edf3;--mute:#9198a1;--line:#6e7681;
+--paper:#111418;--soft:#1a1f26;--lit:#4493f8;--on:#0d1117;--bad:#f85149}}
+.lk[data-theme=dark]{--ink:#e6edf3;--mute:#9198a1;--line:#6e7681;
+--paper:#111418;--soft:#1a1f26;--lit:#4493f8;--on:#0d1117;--bad:#f85149}
+.lk text{font:13px system-ui,sans-serif;fill:var(--mute)}
+.lk .paper{fill:var(--paper);stroke:var(--line);stroke-opacity:.35}
+.lk .zone{fill:var(--soft)}
+.lk .edge{fill:none;stroke:var(--line);stroke-width:1.4}
+.lk .tip{fill:var(--line)}
+.lk text.command,.lk text.forced{font:600 13px ui-monospace,monospace}
+.lk text.automatic{font-style:italic}
+.lk .automatic.edge{stroke-dasharray:2 4;stroke-linecap:round}
+.lk .forced.edge{stroke:var(--bad);stroke-dasharray:8 4}
+.lk .forced.tip,.lk text.forced{fill:var(--bad)}
+.lk .walked.edge{stroke:var(--lit);stroke-width:2.4}
+.lk .walked.tip{fill:var(--lit)}
+.lk text.walked{fill:var(--ink)}
+.lk .state{fill:var(--paper);stroke:var(--line);stroke-width:1.4}
+.lk .gone.state{stroke-dasharray:4 4}
+.lk .visited.state{stroke:var(--lit);stroke-width:2}
+.lk .now.state{fill:var(--lit);stroke:var(--lit);stroke-width:2}
+.lk .now.dead.state{fill:var(--bad);stroke:var(--bad)}
+.lk text.name{font-size:15px;fill:var(--ink)}
+.lk text.now.name{font-weight:700;fill:var(--on)}
+.lk .badge{fill:var(--paper);stroke:var(--lit);stroke-width:1.4}
+.lk text.step{font:600 11px system-ui,sans-serif;fill:var(--lit)}
+.lk text.title{font-size:14px;fill:var(--ink)}
+.lk .birth{fill:var(--line)}
+"""
+
+
+def draw_states(present: str, steps: Sequence[Step] = (), title: str = "") -> str:
+    """The state machine as SVG: *present* lit, the *steps* walked so far numbered along the edges.
+
+    The same arguments give the same text: no ids, no times.
+    """
+    drawing = draw.Drawing(WIDTH, HEIGHT, class_="lk", role="img", aria_label=html.escape(title or present))
+    drawing.append_css(" ".join(STYLE.split()))
+    drawing.append(draw.Rectangle(0.5, 0.5, WIDTH - 1, HEIGHT - 1, rx=10, class_="paper"))
+    _draw_zones(drawing)
+    drawing.append(draw.Circle(*BIRTH, 7, class_="birth"))
+    for edge in EDGES:
+        _draw_edge(drawing, edge, _numbers(edge, steps))
+    visited = {step.target for step in steps}
+    for state in PLACES:
+        _draw_state(drawing, state, present if present != "removed" or steps else "", visited)
+    if title:
+        drawing.append(_text(title, (20, 28), "title", "start"))
+    return _plain(drawing.as_svg())
+
+
+def _plain(svg: str) -> str:
+    """Only the ``<svg>`` element, able to shrink with the page."""
+    svg = (
+        svg[svg.index("<svg") :]
+        .replace("/*<![CDATA[*/", "")
+        .replace("/*]]>*/", "")
+        .replace("<defs>\n</defs>\n", "")
+    )
+    return svg.replace("<svg", '<svg style="max-width:100%;height:auto"', 1)
+
+
+def _draw_zones(drawing: draw.Drawing) -> None:
+    """The three states that only force removes from, and the way out, each on a ground of its own."""
+    drawing.append(draw.Rectangle(296, 56, 564, 170, rx=14, class_="zone"))
+    drawing.append(draw.Rectangle(340, 318, 520, 130, rx=14, class_="zone"))
+
+
+def _numbers(edge: Edge, steps: Sequence[Step]) -> list[str]:
+    """The numbers of the steps that went along *edge*, the last three of them."""
+    walked = [
+        f"{number}…" if step.again else f"{number}"
+        for number, step in enumerate(steps, 1)
+        if (step.source, step.cause, step.target) in edge.moves
+    ]
+    return walked if len(walked) <= 3 else ["…", *walked[-2:]]
+
+
+def _draw_edge(drawing: draw.Drawing, edge: Edge, numbers: list[str]) -> None:
+    look = f"{edge.kind} walked" if numbers else edge.kind
+    drawing.append(draw.Path(edge.path, class_=f"edge {look}"))
+    drawing.append(draw.Path(_tip(edge.path), class_=f"tip {look}"))
+    drawing.append(_text(edge.label, edge.at, look, edge.anchor))
+    if numbers:
+        _draw_badge(drawing, edge.badge, " ".join(numbers))
+
+
+def _tip(path: str) -> str:
+    """An arrow head at the end of *path*, along its last two points."""
+    points = [(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+),(-?[\d.]+)", path)]
+    (x0, y0), (x, y) = points[-2:]
+    angle = math.atan2(y - y0, x - x0)
+    corners = [(x - 9 * math.cos(angle + turn), y - 9 * math.sin(angle + turn)) for turn in (0.42, -0.42)]
+    return f"M{x:g},{y:g} " + " ".join(f"L{a:.1f},{b:.1f}" for a, b in corners) + " Z"
+
+
+def _draw_badge(drawing: draw.Drawing, at: tuple[int, int], text: str) -> None:
+    (x, y), width = at, max(18, 8 + 7 * len(text))
+    drawing.append(draw.Rectangle(x - width / 2, y - 9, width, 18, rx=9, class_="badge"))
+    drawing.append(_text(text, (x, y + 4), "step"))
+
+
+def _draw_state(drawing: draw.Drawing, state: str, present: str, visited: set[str]) -> None:
+    (x, y), (width, height) = PLACES[state], PILL
+    look = (
+        [state]
+        + ["now"] * (state == present)
+        + ["visited"] * (state in visited)
+        + ["gone"] * (state == "removed")
+    )
+    body = draw.Rectangle(
+        x - width / 2, y - height / 2, width, height, rx=height / 2, class_=" ".join(["state", *look])
+    )
+    drawing.append(body)
+    drawing.append(_text(state, (x, y + 5), "name now" if state == present else "name"))
+
+
+def _text(text: str, at: tuple[int, int], look: str, anchor: str = "middle") -> draw.Text:
+    return draw.Text(text, 13, *at, class_=look, text_anchor=anchor)

@@ -1,0 +1,109 @@
+"""What is known of one container's life at a moment: its present state and the way it walked, in words and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from labkit.lifecycle import TRANSITIONS
+from labkit.observe import Event, events
+from labkit.widgets.drawings import draw_states
+from labkit.widgets.walks import Step, walk
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["History", "describe"]
+
+
+class History:
+    """The life of the container called *name*, as far as the engine's log reaches back and since then."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
+        self.present = "removed"
+        self.steps: list[Step] = []
+        self._events: dict[tuple[int, str], Event] = {}
+        self._policy = "no"
+        self._origin = ""
+
+    def look(self) -> bool:
+        """Ask the engine for the present state; return whether it is another one than before."""
+        before, self.present = self.present, self._ask()
+        return self.present != before
+
+    @property
+    def settled(self) -> bool:
+        """Whether the way walked ends where the container is; if not, an event is still on its way."""
+        return not self.steps or self.steps[-1].target == self.present
+
+    def refresh(self) -> None:
+        """Read the present state and every event up to now."""
+        self.look()
+        since = max((event.nano for event in self._events.values()), default=0) / 1e9
+        for event in events(self.engine, since=since):
+            if event.kind == "container" and event.attributes.get("name") == self.name:
+                self._events[event.nano, event.action] = event
+        if not self._origin:
+            self._begin()
+        ordered = [self._events[key] for key in sorted(self._events)]
+        self.steps = walk(ordered, self.present, policy=self._policy, origin=self._origin)
+
+    def _begin(self) -> None:
+        """Start at the present state when the engine's log no longer holds the container's beginning."""
+        if self.present == "removed" or any(event.action == "create" for event in self._events.values()):
+            self._origin = "removed"
+        else:
+            self._origin = self.present
+            self._events.clear()
+
+    def _ask(self) -> str:
+        import docker.errors
+
+        try:
+            found: dict[str, Any] = self.engine.client.api.inspect_container(self.name)
+        except docker.errors.NotFound:
+            return "removed"
+        self._policy = (found["HostConfig"].get("RestartPolicy") or {}).get("Name") or "no"
+        return str(found["State"]["Status"])
+
+    @property
+    def svg(self) -> str:
+        return draw_states(self.present, self.steps, f"{self.name} is {self.present}")
+
+    @property
+    def text(self) -> str:
+        return describe(self.name, self.present, self.steps)
+
+
+def describe(name: str, present: str, steps: Sequence[Step]) -> str:
+    """The picture in words: the present state, the way walked so far, and what is possible from here."""
+    lines = [f"{name} is {present}"]
+    if steps:
+        lines.append("way so far:  " + ", ".join(f"{n} {_step(step)}" for n, step in enumerate(steps, 1)))
+    lines += [
+        f"{head:<12} {ways}"
+        for head, ways in (("from here:", _ways(present)), ("by itself:", _own(present)))
+        if ways
+    ]
+    return "\n".join(lines)
+
+
+def _step(step: Step) -> str:
+    words = f"{step.cause} → {step.target}" + (f" ({step.note})" if step.note else "")
+    return words + (" again and again" if step.again else "")
+
+
+def _ways(state: str) -> str:
+    """The commands that lead on from *state*, those to the same state together."""
+    causes: dict[str, list[str]] = {}
+    for way in TRANSITIONS:
+        if way.source == state and way.kind != "automatic":
+            causes.setdefault(way.target, []).append(way.cause)
+    return "; ".join(f"{', '.join(found)} → {target}" for target, found in causes.items())
+
+
+def _own(state: str) -> str:
+    return "; ".join(
+        f"{t.cause} → {t.target}" for t in TRANSITIONS if t.source == state and t.kind == "automatic"
+    )

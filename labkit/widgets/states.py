@@ -1,0 +1,161 @@
+"""The state machine of one container: live, or as a still of this moment."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import anywidget
+import traitlets
+
+from labkit.widgets.histories import History
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["Picture", "StateMachine", "picture"]
+
+LOOK_EVERY = 0.25
+"""Seconds between looks at the container; needed for what the engine tells no event of (``removing``, ``dead``)."""
+
+PATIENCE = 20
+"""Looks in vain, one after the other, after which the engine counts as gone."""
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """A still: *svg* in a notebook, *text* everywhere else."""
+
+    svg: str
+    text: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"image/svg+xml": self.svg, "text/plain": self.text}
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def picture(engine: Engine, container: str) -> Picture:
+    """The state machine of *container* (its name) now, with the way it walked as far as the engine's log tells it."""
+    history = History(engine, container)
+    history.refresh()
+    return Picture(history.svg, history.text)
+
+
+class StateMachine(anywidget.AnyWidget):
+    """The state machine of *container* (its name; it need not exist yet), live: the present state is lit.
+
+    Follows the engine until `close`, or until the engine is gone.  Printed, it says the same in words.  A new one for
+    the same container takes over from the former.
+    """
+
+    _esm = """
+    function theme(svg) {
+      const light = document.body.dataset.jpThemeLight;
+      if (light) svg?.setAttribute("data-theme", light === "true" ? "light" : "dark");
+    }
+    export default {
+      render({ model, el }) {
+        const draw = () => {
+          el.innerHTML = model.get("svg");
+          const svg = el.querySelector("svg");
+          svg.setAttribute("aria-label", model.get("text"));
+          theme(svg);
+        };
+        draw();
+        model.on("change:svg", draw);
+        const watch = new MutationObserver(() => theme(el.querySelector("svg")));
+        watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+        return () => { model.off("change:svg", draw); watch.disconnect(); };
+      },
+    };
+    """
+    svg = traitlets.Unicode().tag(sync=True)
+    text = traitlets.Unicode().tag(sync=True)
+
+    _live: ClassVar[dict[tuple[str, str], StateMachine]] = {}
+
+    def __init__(self, engine: Engine, container: str) -> None:
+        self._history = History(engine, container)
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._wake = threading.Event()
+        self._stream: Any = None
+        self._history.refresh()
+        super().__init__(svg=self._history.svg, text=self._history.text)
+        former = self._live.pop((engine.id, container), None)
+        if former is not None:
+            former._unfollow()
+        self._live[engine.id, container] = self
+        for target in (self._follow, self._listen):
+            threading.Thread(target=target, name=f"labkit-states-{container}", daemon=True).start()
+
+    @property
+    def state(self) -> str:
+        """The present state."""
+        self._refresh()
+        return self._history.present
+
+    @property
+    def following(self) -> bool:
+        """Whether it still follows the engine."""
+        return not self._done.is_set()
+
+    def picture(self) -> Picture:
+        """A still of this moment."""
+        self._refresh()
+        return Picture(self.svg, self.text)
+
+    def close(self) -> None:
+        """Stop following, and take the live picture away."""
+        self._unfollow()
+        super().close()
+
+    def _unfollow(self) -> None:
+        self._done.set()
+        self._wake.set()
+        with suppress(Exception):
+            self._stream.close()
+
+    def _refresh(self) -> None:
+        with self._lock:
+            self._history.refresh()
+            self.svg, self.text = self._history.svg, self._history.text
+
+    def _follow(self) -> None:
+        """Refresh when an event came, or a look shows another state; give up when the engine is gone."""
+        failures = 0
+        while not self._done.is_set():
+            woken = self._wake.wait(LOOK_EVERY)
+            self._wake.clear()
+            try:
+                if not self._done.is_set() and (woken or self._history.look() or not self._history.settled):
+                    self._refresh()
+                failures = 0
+            except Exception:  # whatever a daemon that goes away, or is restarted, makes of a request
+                failures += 1
+                if failures >= PATIENCE:
+                    self._unfollow()
+
+    def _listen(self) -> None:
+        """Wake the follower at every event of the container."""
+        while not self._done.is_set():
+            with suppress(Exception):
+                filters = {"type": "container", "container": self._history.name}
+                self._stream = self._history.engine.client.events(filters=filters)
+                for _ in self._stream:
+                    self._wake.set()
+            self._done.wait(LOOK_EVERY)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The live view, and for those that cannot show it (exported pages, screen readers) the still and the text."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        still = self.picture() if self.following else Picture(self.svg, self.text)
+        return {**data, **still._repr_mimebundle_()}, metadata
+
+    def __repr__(self) -> str:
+        return self.text

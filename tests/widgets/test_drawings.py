@@ -1,0 +1,85 @@
+"""The picture of the state machine."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from labkit.lifecycle import STATES, TRANSITIONS
+from labkit.widgets.drawings import EDGES, PLACES, draw_states
+from labkit.widgets.histories import describe
+from labkit.widgets.walks import Step
+
+WAY = [
+    Step("create", "removed", "created"),
+    Step("start", "created", "running"),
+    Step("pause", "running", "paused"),
+]
+
+
+def classes(svg: str, wanted: str) -> list[ET.Element]:
+    return [
+        e for e in ET.fromstring(svg).iter() if set(wanted.split()) <= set((e.get("class") or "").split())
+    ]
+
+
+def test_every_state_has_its_place() -> None:
+    """All states are drawn, each once."""
+    assert set(PLACES) == set(STATES)
+
+
+def test_every_transition_is_drawn() -> None:
+    """Each transition of the data lies on an edge; restart is drawn as the stop and start that it is."""
+    drawn = {move for edge in EDGES for move in edge.moves}
+    for t in TRANSITIONS:
+        if t.cause != "restart" or t.source == "exited":
+            assert (t.source, t.cause, t.target) in drawn or t.cause == "restart", t
+
+
+def test_edges_stand_for_legal_moves_only() -> None:
+    """No edge claims a move that the data do not have."""
+    legal = {(t.source, t.cause, t.target) for t in TRANSITIONS}
+    assert {move for edge in EDGES for move in edge.moves} <= legal
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_exactly_the_present_state_is_lit(state: str) -> None:
+    """One state is lit, and it is the present one."""
+    (lit,) = classes(draw_states(state, WAY), "state now")
+    assert state in (lit.get("class") or "").split()
+
+
+def test_walked_edges_are_numbered_in_order() -> None:
+    """Each step puts its number on the edge that it went along."""
+    svg = draw_states("paused", WAY)
+    assert [e.text for e in classes(svg, "step")] == ["1", "2", "3"]
+    assert len(classes(svg, "edge walked")) == 3
+
+
+def test_an_edge_walked_often_shows_the_last_numbers() -> None:
+    """A badge stays small however long the life is."""
+    to_and_fro = [Step("pause", "running", "paused"), Step("unpause", "paused", "running")] * 5
+    assert [e.text for e in classes(draw_states("running", [*WAY[:2], *to_and_fro]), "step")][2:] == [
+        "… 9 11",
+        "… 10 12",
+    ]
+
+
+def test_the_same_facts_give_the_same_picture() -> None:
+    """Nothing in the picture varies but the facts: it can be compared as text."""
+    assert draw_states("paused", WAY, "web is paused") == draw_states("paused", list(WAY), "web is paused")
+
+
+def test_names_are_escaped() -> None:
+    """A title with special characters gives well-formed SVG."""
+    ET.fromstring(draw_states("paused", WAY, '<web> & "co" is paused'))
+
+
+def test_the_text_says_what_the_picture_shows() -> None:
+    """The text has the present state, the way, and where it can go from here."""
+    assert describe("web", "paused", WAY) == (
+        "web is paused\n"
+        "way so far:  1 create → created, 2 start → running, 3 pause → paused\n"
+        "from here:   unpause, restart → running; stop, kill → exited; rm -f → removing"
+    )

@@ -1,0 +1,85 @@
+"""The live state machine, against a live engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from labkit.engine import Engine
+from labkit.widgets import StateMachine, picture
+
+
+def until(holds: Callable[[], bool], seconds: float = 20) -> float:
+    """Wait until *holds*; return how many seconds that took."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < seconds, "waited in vain"
+        time.sleep(0.005)
+    return time.monotonic() - started
+
+
+@pytest.fixture
+def machine(engine: Engine) -> Iterator[StateMachine]:
+    machine = StateMachine(engine, "web")
+    yield machine
+    machine.close()
+
+
+def run(engine: Engine) -> None:
+    engine.client.containers.run("busybox:lab", ["sleep", "1000"], name="web", detach=True, init=True)
+
+
+def test_picture_follows_what_others_do(engine: Engine, machine: StateMachine) -> None:
+    """Nobody asks it, and yet the live picture is that of the paused container, and then of the removed one."""
+    assert machine.text.startswith("web is removed")
+    run(engine)
+    until(lambda: machine.text.startswith("web is running"))
+    engine.client.api.pause("web")
+    until(lambda: "3 pause → paused" in machine.text and 'now visited"' in machine.svg)
+    engine.client.api.remove_container("web", force=True)
+    until(lambda: machine.text.startswith("web is removed") and "4 rm -f → removing" in machine.text)
+
+
+def test_still_says_what_the_live_one_says(engine: Engine, machine: StateMachine) -> None:
+    """The still of this moment and the live picture are the same, in text and drawing."""
+    run(engine)
+    live, still = machine.picture(), picture(engine, "web")
+    assert (live.svg, live.text) == (still.svg, still.text)
+    assert repr(still) == still.text == still._repr_mimebundle_()["text/plain"]
+
+
+def test_widget_without_a_front_end_shows_still_and_text(machine: StateMachine) -> None:
+    """Exported pages and screen readers get the drawing and the words with the widget."""
+    data, _ = machine._repr_mimebundle_()
+    assert data["text/plain"] == repr(machine) == machine.text
+    assert data["image/svg+xml"].startswith("<svg")
+    assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_other_containers_are_none_of_its_business(engine: Engine) -> None:
+    """A container whose name merely begins the same way leaves the picture alone."""
+    engine.client.containers.create("busybox:lab", name="lone-2")
+    assert picture(engine, "lone").text == "lone is removed\nfrom here:   create → created"
+
+
+def test_it_stops_when_closed(engine: Engine) -> None:
+    """After close it follows no more; a new one for the same container takes over from the former."""
+    first = StateMachine(engine, "web")
+    second = StateMachine(engine, "web")
+    assert second.following and not first.following
+    second.close()
+    assert not second.following
+
+
+def test_it_stops_when_the_engine_is_gone(
+    engine: Engine, machine: StateMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When every look fails, it gives up by itself."""
+
+    def gone(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(machine._history, "_ask", gone)
+    until(lambda: not machine.following)
