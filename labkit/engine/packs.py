@@ -22,7 +22,7 @@ from typing import Any
 from labkit import paths
 from labkit.engine import archives
 from labkit.engine.keeper import erase
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import EngineUnreachable, LabkitError, UsageError
 
 __all__ = [
     "MACHINE",
@@ -163,6 +163,7 @@ def build(name: str, progress: Progress = print) -> Pack:
     """
     if name not in RECIPES:
         raise UsageError("no such engine pack to build", seen=repr(name), expected=", ".join(RECIPES))
+    _check_user()
     with _making(name, progress) as fresh:
         if fresh is not None:
             suite, packages = RECIPES[name]
@@ -199,6 +200,21 @@ def _making(name: str, progress: Progress) -> Iterator[Path | None]:
     finally:
         erase(fresh, rootless=rootless())
         lock.release()
+
+
+def _check_user() -> None:
+    """Raise `EngineUnreachable` where this user cannot unpack, nor then run, what belongs to several users."""
+    from labkit import doctor
+
+    problem = next(
+        (f for f in doctor.sandbox_findings() if f.name == "namespaces" and f.status == doctor.MISSING), None
+    )
+    if problem:
+        raise EngineUnreachable(
+            "an engine pack is of no use to this user yet",
+            seen=problem.found,
+            try_=f"{problem.remedy}\nor use an engine that runs already: LABKIT_PROVIDER=attach",
+        )
 
 
 def _finish(name: str, fresh: Path) -> None:
@@ -350,6 +366,7 @@ def export_pack(name: str, file: Path, progress: Progress = print) -> None:
 
 def import_pack(file: Path, progress: Progress = print) -> Pack:
     """Take the pack out of *file*; one of the same name that is here already is kept, and returned."""
+    _check_user()
     payload = paths.home() / f".import-{os.getpid()}.tar.gz"
     try:
         progress(f"checking {file}")

@@ -68,8 +68,8 @@ def open_sandbox(
         raise UsageError(
             "an engine cannot have this name", seen=repr(name), expected="up to 31 letters, digits, dashes"
         )
-    found = packs.find(pack)
     _check_machine()
+    found = packs.find(pack)
     if images and state:
         raise UsageError(
             "an engine starts from images or from a state", seen=f"images={list(images)}, state={state!r}"
