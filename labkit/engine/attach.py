@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,13 +31,19 @@ DEFAULT_URL = "unix:///var/run/docker.sock"
 
 
 def open_attached(
-    url: str | None = None, *, context: str | None = None, engine: str | None = None, name: str | None = None
+    url: str | None = None,
+    *,
+    context: str | None = None,
+    engine: str | None = None,
+    name: str | None = None,
+    images: Sequence[str] = (),
 ) -> Attached:
     """Attach to an engine that runs already.
 
     *url*: as in ``DOCKER_HOST`` (``unix:///path`` or ``tcp://host:port``); *context*: a docker context; *engine*: the name
     of a private engine of this user (``labkit engine list``), which then counts as private here too.  Without any of them:
     ``DOCKER_HOST``, else ``DOCKER_CONTEXT``, else the current context, as the command line does.
+    *name*: what to call it.  *images*: lab images that shall be there; those that are missing are added as ``NAME:lab``.
 
     Raises `UsageError` for a context that does not exist or a transport that is not supported, and `EngineUnreachable`
     (saying where it looked) when nothing answers.
@@ -69,6 +75,10 @@ def open_attached(
             "name another one: DOCKER_HOST=unix:///path or tcp://host:port\n"
             "or use a private engine: labkit.open_engine('sandbox'); `labkit doctor` says what that needs",
         ) from None
+    if images:
+        from labkit.engine.images import ensure
+
+        ensure(attached, images)
     return attached
 
 

@@ -32,7 +32,9 @@ def detach(devices: Sequence[int], folder: Path) -> list[str]:
     """Let go of the loop devices whose file lies on one of *devices*, or is in *folder*; return their names."""
     if os.geteuid() != 0:
         return []
-    done = []
+    done: list[str] = []
+    if not folder.exists():
+        return done
     inside: set[tuple[int, int]] | None = None
     for place in Path("/sys/block").glob("loop*/loop"):
         name = place.parent.name

@@ -5,7 +5,7 @@ if [ "${1-}" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     : "${POSTGRES_PASSWORD:?set POSTGRES_PASSWORD to the password that user postgres shall have}"
     secret=$(mktemp)
     printf '%s\n' "$POSTGRES_PASSWORD" >"$secret"
-    initdb --auth=scram-sha-256 --username=postgres --pwfile="$secret" >/dev/null
+    initdb --auth-local=trust --auth-host=scram-sha-256 --username=postgres --pwfile="$secret" >/dev/null
     rm -f "$secret"
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
     echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
