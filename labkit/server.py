@@ -29,7 +29,7 @@ from labkit.engine.processes import Process
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import Tell
 
-__all__ = ["running_lab", "serve"]
+__all__ = ["end_all", "running_lab", "serve"]
 
 ROOT = Path(__file__).parent.parent
 FIRST_PAGE = "lab/tree/notebooks/30-container-states.ipynb"
@@ -47,7 +47,19 @@ def running_lab(root: Path = ROOT) -> str | None:
         facts = json.loads(_state_file(root).read_text())
         if Process(**facts["process"]).alive:
             return str(facts["url"])
+        _state_file(root).unlink()  # it was killed
     return None
+
+
+def end_all(seconds: float = 15) -> None:
+    """End every lab of this user, whatever checkout it belongs to, and wait up to so many *seconds* for it."""
+    for state in paths.runtime().glob("lab-*.json"):
+        with suppress(OSError, ValueError, KeyError):
+            process = Process(**json.loads(state.read_text())["process"])
+            process.signal(signal.SIGTERM)
+            end = time.monotonic() + seconds
+            while process.alive and time.monotonic() < end:
+                time.sleep(0.05)
 
 
 def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> Generator[str, None, None]:
@@ -126,7 +138,7 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
             "--port-retries=0",
             f"--ServerApp.root_dir={ROOT}",
         ),
-        "--ContentsManager.allow_hidden=False",
+        "--LabApp.expose_app_in_browser=True",  # window.jupyterapp: how a browser test asks whether all is ready
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]
     # a session of its own: Ctrl-C is for us, and we end it in good order

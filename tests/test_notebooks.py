@@ -12,6 +12,7 @@ import pytest
 
 import labkit
 from labkit import faults, paths
+from tests.kernel_budget import kernel_budget  # noqa: F401 - a fixture
 from tests.notebooks import LABS, ROOT, RUNBOOKS, each, jupyter_environ, load
 
 FIELDS = {

@@ -85,8 +85,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 @commands.command()
 def uninstall(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """End every engine of yours and delete everything that labkit keeps on this machine."""
-    from labkit import paths
+    """End every lab and engine of yours and delete everything that labkit keeps on this machine."""
+    from labkit import paths, server
     from labkit.engine import records
     from labkit.engine.keeper import erase
     from labkit.engine.packs import rootless
@@ -94,6 +94,7 @@ def uninstall(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = 
     folders = [paths.home(), paths.runtime()]
     if not yes and not typer.confirm(f"End all engines and delete {folders[0]} and {folders[1]}?"):
         raise typer.Exit(1)
+    server.end_all()
     for record in records.listed():
         record.stop()
     records.collect()
