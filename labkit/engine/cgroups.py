@@ -145,7 +145,8 @@ def in_scope(engine_id: str, command: Sequence[str]) -> list[str]:
         "--property=Delegate=yes",
         f"--unit={PARENT}-{engine_id}",
     ]
-    return [*reach, *scope, *command]
+    # the engine's host has no such session: runc, for one, would write there
+    return [*reach, *scope, "env", "--unset=XDG_RUNTIME_DIR", "--unset=DBUS_SESSION_BUS_ADDRESS", *command]
 
 
 def create(engine_id: str) -> list[Path]:
