@@ -192,6 +192,7 @@ STYLE = """
 .lk text.step{font:600 11px system-ui,sans-serif;fill:var(--lit)}
 .lk text.title{font-size:14px;fill:var(--ink)}
 .lk .birth{fill:var(--line)}
+.lk .birth.now{fill:var(--lit);stroke:var(--lit);stroke-width:6;stroke-opacity:.3}
 """
 
 
@@ -204,12 +205,13 @@ def draw_states(present: str, steps: Sequence[Step] = (), title: str = "") -> st
     drawing.append_css(" ".join(STYLE.split()))
     drawing.append(draw.Rectangle(0.5, 0.5, WIDTH - 1, HEIGHT - 1, rx=10, class_="paper"))
     _draw_zones(drawing)
-    drawing.append(draw.Circle(*BIRTH, 7, class_="birth"))
+    born = bool(steps) or present != "removed"
+    drawing.append(draw.Circle(*BIRTH, 7, class_="birth" if born else "birth now"))
     for edge in EDGES:
         _draw_edge(drawing, edge, _numbers(edge, steps))
     visited = {step.target for step in steps}
     for state in PLACES:
-        _draw_state(drawing, state, present if present != "removed" or steps else "", visited)
+        _draw_state(drawing, state, present if born else "", visited)
     if title:
         drawing.append(_text(title, (20, 28), "title", "start"))
     return _plain(drawing.as_svg())

@@ -69,7 +69,7 @@ class History:
 
     @property
     def svg(self) -> str:
-        return draw_states(self.present, self.steps, f"{self.name} is {self.present}")
+        return draw_states(self.present, self.steps, _heading(self.name, self.present, self.steps))
 
     @property
     def text(self) -> str:
@@ -78,7 +78,7 @@ class History:
 
 def describe(name: str, present: str, steps: Sequence[Step]) -> str:
     """The picture in words: the present state, the way walked so far, and what is possible from here."""
-    lines = [f"{name} is {present}"]
+    lines = [_heading(name, present, steps)]
     if steps:
         lines.append("way so far:  " + ", ".join(f"{n} {_step(step)}" for n, step in enumerate(steps, 1)))
     lines += [
@@ -87,6 +87,10 @@ def describe(name: str, present: str, steps: Sequence[Step]) -> str:
         if ways
     ]
     return "\n".join(lines)
+
+
+def _heading(name: str, present: str, steps: Sequence[Step]) -> str:
+    return f"{name} is {present}" if steps or present != "removed" else f"there is no {name} yet"
 
 
 def _step(step: Step) -> str:

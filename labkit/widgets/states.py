@@ -123,7 +123,8 @@ class StateMachine(anywidget.AnyWidget):
     def _refresh(self) -> None:
         with self._lock:
             self._history.refresh()
-            self.svg, self.text = self._history.svg, self._history.text
+            with self.hold_sync():  # one message: who sees the new picture also has its text
+                self.svg, self.text = self._history.svg, self._history.text
 
     def _follow(self) -> None:
         """Refresh when an event came, or a look shows another state; give up when the engine is gone."""

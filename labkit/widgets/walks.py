@@ -46,6 +46,7 @@ class _Reader:
         self.steps: list[Step] = []
         self.signals: set[int] = set()  # sent to the process that runs
         self.stopped = False  # told so before its end is
+        self.woken = False  # unpaused by the engine, on account of a signal
         self.died = 0  # when, in nanoseconds
 
     @property
@@ -81,6 +82,7 @@ class _Reader:
 
     def _kill(self, event: Event) -> None:
         self.signals.add(event.signal or 0)
+        self.woken = self.at == "paused"
 
     def _stop(self, event: Event) -> None:
         if self.at == "restarting":
@@ -92,7 +94,7 @@ class _Reader:
 
     def _die(self, event: Event) -> None:
         cause = "stop" if self.stopped else "kill" if self._deadly(event.exit_code) else ENDS
-        if cause != ENDS and self.steps and self.steps[-1].cause == "unpause":
+        if self.woken and cause != ENDS and self.steps and self.steps[-1].cause == "unpause":
             self.steps.pop()  # it was unpaused so that it can end: one move, not two
         again = (
             self.policy != "no"

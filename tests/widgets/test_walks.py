@@ -61,6 +61,12 @@ def test_a_paused_container_that_is_stopped_walks_one_step() -> None:
     assert [(s.cause, s.source, s.target) for s in seen[3:]] == [("stop", "paused", "exited")]
 
 
+def test_an_unpause_by_hand_before_a_stop_is_a_step() -> None:
+    """Only the engine's own unpause, after the signal, is left out."""
+    life = (*LIFE, "pause", "unpause", "kill:15", "die:143", "stop")
+    assert causes(*life, present="exited")[2:] == ["pause paused", "unpause running", "stop exited"]
+
+
 def test_a_signal_before_a_pause_does_not_hide_the_unpause() -> None:
     """Unpause is a step even after a signal that the process survived."""
     assert causes(*LIFE, "kill:10", "pause", "unpause", present="running")[2:] == [

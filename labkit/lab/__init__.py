@@ -1,0 +1,27 @@
+"""What a lab notebook needs beside the engine: predictions, waiting, evidence that prints the same every time."""
+
+from labkit.lab.commands import readable_commands
+from labkit.lab.evidence import freezer, happened, immutable, seconds, signals, writable_layer
+from labkit.lab.needs import able
+from labkit.lab.predictions import Prediction, predict
+from labkit.lab.tidying import reserve, tidy
+from labkit.lab.waiting import state, until, until_says, watch
+
+__all__ = [
+    "Prediction",
+    "able",
+    "freezer",
+    "happened",
+    "immutable",
+    "predict",
+    "readable_commands",
+    "reserve",
+    "seconds",
+    "signals",
+    "state",
+    "tidy",
+    "until",
+    "until_says",
+    "watch",
+    "writable_layer",
+]

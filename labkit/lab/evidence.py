@@ -1,0 +1,80 @@
+"""Evidence of what an engine did to a container: in its event log, and on its host."""
+
+from __future__ import annotations
+
+import re
+from signal import Signals
+from typing import TYPE_CHECKING
+
+from labkit.observe import Event, events
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["freezer", "happened", "immutable", "seconds", "signals", "writable_layer"]
+
+
+def _life(engine: Engine, container: str) -> list[Event]:
+    """The events of *container* (its name) since it was created the last time."""
+    mine = [e for e in events(engine) if e.kind == "container" and e.attributes.get("name") == container]
+    births = [number for number, event in enumerate(mine) if event.action == "create"]
+    return mine[births[-1] :] if births else mine
+
+
+def signals(engine: Engine, container: str) -> list[str]:
+    """The names of the signals that the engine sent to *container*, in order."""
+    return [_label(event) for event in _life(engine, container) if event.signal]
+
+
+def happened(engine: Engine, container: str) -> list[str]:
+    """What the engine reports for *container* since it was created: the names of its events, in order."""
+    return [event.action for event in _life(engine, container)]
+
+
+def _label(event: Event) -> str:
+    return Signals(event.signal).name if event.signal else event.action
+
+
+def seconds(engine: Engine, container: str, first: str, last: str) -> float:
+    """Seconds between two events of *container*, by the engine's clock: the latest *last*, the latest *first* before it.
+
+    Both are an event's name, such as ``die``, or the name of the signal that was sent, such as ``SIGTERM``.
+    """
+    life = [(event.nano, _label(event)) for event in _life(engine, container)]
+    end = max(nano for nano, label in life if label == last)
+    start = max(nano for nano, label in life if label == first and nano <= end)
+    return (end - start) / 1e9
+
+
+def freezer(engine: Engine, container: str) -> str:
+    """``frozen`` or ``thawed``: what the kernel says of the control group of *container*.
+
+    Read on the engine's host: ``freezer.state`` in version 1 (kernel, cgroup-v1/freezer-subsystem), the key ``frozen``
+    of ``cgroup.events`` in version 2 (kernel, cgroup-v2).
+    """
+    pid = engine.client.api.inspect_container(container)["State"]["Pid"]
+    groups = engine.host.read(f"/proc/{pid}/cgroup")
+    if found := re.search(r"^\d+:freezer:(.*)$", groups, re.MULTILINE):
+        text = engine.host.read(f"/sys/fs/cgroup/freezer{found[1]}/freezer.state")
+        return "frozen" if text.strip() == "FROZEN" else "thawed"
+    path = next(line[3:] for line in groups.splitlines() if line.startswith("0::"))
+    text = engine.host.read(f"/sys/fs/cgroup{path}/cgroup.events")
+    return "frozen" if "frozen 1" in text.splitlines() else "thawed"
+
+
+def writable_layer(engine: Engine, container: str) -> str:
+    """The folder on the engine's host that holds what *container* wrote itself (overlay2's upper directory)."""
+    return str(engine.client.api.inspect_container(container)["GraphDriver"]["Data"]["UpperDir"])
+
+
+def immutable(engine: Engine, path: str, on: bool = True) -> bool:
+    """Make the file *path* on the engine's host undeletable for everybody, root too (chattr(1)), or undo that.
+
+    Prints why and returns False where that cannot be: it takes the host's own root, and a file system that knows it.
+    """
+    done = engine.host.run(["chattr", "+i" if on else "-i", path], check=False)
+    if not done.ok:
+        print(
+            f"Skipped: no immutable files on this engine's host ({done.stderr.strip().rpartition(': ')[2]})."
+        )
+    return done.ok

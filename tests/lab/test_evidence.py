@@ -1,0 +1,125 @@
+"""What a lab shows of a live engine."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from labkit import lab
+from labkit.engine import Engine
+from labkit.errors import LabkitError, Refused, UsageError
+
+LOOP = 'trap "exit 0" TERM; echo awake; while :; do sleep 0.1; done'
+
+
+def run(engine: Engine, name: str, script: str = LOOP) -> None:
+    engine.client.containers.run("busybox:lab", ["sh", "-c", script], name=name, detach=True)
+    lab.until_says(engine, name, "awake")
+
+
+def test_signals_and_times_of_a_stop(engine: Engine) -> None:
+    """A stop within its grace period is one SIGTERM; beyond it SIGKILL follows, that many seconds later."""
+    run(engine, "polite")
+    run(engine, "stubborn", "echo awake; while :; do sleep 0.1; done")
+    for name in ("polite", "stubborn"):
+        engine.client.api.stop(name, timeout=2)
+    assert lab.signals(engine, "polite") == ["SIGTERM"]
+    assert lab.signals(engine, "stubborn") == ["SIGTERM", "SIGKILL"]
+    assert (
+        lab.seconds(engine, "polite", "SIGTERM", "die")
+        < 2
+        <= lab.seconds(engine, "stubborn", "SIGTERM", "SIGKILL")
+    )
+    assert sorted(lab.happened(engine, "polite")) == ["create", "die", "kill", "start", "stop"]
+
+
+def test_freezer_tells_a_pause_from_a_stop_signal(engine: Engine) -> None:
+    """The control group is frozen while paused, and not while stopped by SIGSTOP."""
+    run(engine, "web")
+    seen = [lab.freezer(engine, "web")]
+    engine.client.api.pause("web")
+    seen.append(lab.freezer(engine, "web"))
+    engine.client.api.unpause("web")
+    engine.client.api.kill("web", signal="SIGSTOP")
+    seen.append(lab.freezer(engine, "web"))
+    assert seen == ["thawed", "frozen", "thawed"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {"/proc/7/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/b/cgroup.events": "populated 1\nfrozen 1\n"},
+            "frozen",
+        ),
+        (
+            {"/proc/7/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/b/cgroup.events": "populated 1\nfrozen 0\n"},
+            "thawed",
+        ),
+        (
+            {"/proc/7/cgroup": "9:freezer:/a\n0::/\n", "/sys/fs/cgroup/freezer/a/freezer.state": "FROZEN\n"},
+            "frozen",
+        ),
+        (
+            {"/proc/7/cgroup": "9:freezer:/a\n0::/\n", "/sys/fs/cgroup/freezer/a/freezer.state": "THAWED\n"},
+            "thawed",
+        ),
+    ],
+)
+def test_freezer_is_read_in_both_versions(files: dict[str, str], expected: str) -> None:
+    """The file is found and understood under control groups of version 1 and of version 2."""
+    api = SimpleNamespace(inspect_container=lambda name: {"State": {"Pid": 7}})
+    fake = SimpleNamespace(client=SimpleNamespace(api=api), host=SimpleNamespace(read=files.__getitem__))
+    assert lab.freezer(cast("Engine", fake), "web") == expected
+
+
+def test_until_reports_where_it_stuck(engine: Engine) -> None:
+    """A state that does not come ends in an error with the last one; a state that does not exist is refused."""
+    engine.client.containers.create("busybox:lab", name="web")
+    with pytest.raises(LabkitError, match="created"):
+        lab.until(engine, "web", "running", seconds=0.1)
+    with pytest.raises(UsageError, match="frozen"):
+        lab.until(engine, "web", "frozen")
+    assert lab.until(engine, "nobody", "removed") == "removed"
+
+
+def test_until_says_reports_what_was_said(engine: Engine) -> None:
+    """A line that does not come ends in an error with the end of the log."""
+    run(engine, "web")
+    with pytest.raises(LabkitError, match="awake"):
+        lab.until_says(engine, "web", "asleep", seconds=0.1)
+
+
+def test_watch_sees_each_state_once(engine: Engine) -> None:
+    """States are listed as they come, the last one too."""
+    run(engine, "web")
+    with lab.watch(engine, "web") as seen:
+        engine.client.api.pause("web")
+        time.sleep(0.3)
+        engine.client.api.remove_container("web", force=True)
+    assert seen[:2] == ["running", "paused"] and seen[-1] == "removed"
+
+
+def test_able_says_why_not(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the engine has is silent; what it lacks is named with the reason."""
+    assert lab.able(engine, "host")
+    assert not capsys.readouterr().out
+    lacking = next(found for found in engine.capabilities.values() if not found)
+    assert not lab.able(engine, "host", lacking.name)
+    assert capsys.readouterr().out == f"Skipped: this engine lacks {lacking.name} ({lacking.reason}).\n"
+
+
+def test_a_name_that_is_taken_is_left_alone(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lab refuses to begin where its names are in use, and tidies up only what bears them."""
+    for name in ("ada", "ada-twin", "adam"):
+        engine.client.containers.create("busybox:lab", name=name)
+    engine.client.volumes.create("ada-letters")
+    with pytest.raises(Refused, match="ada, ada-letters, ada-twin"):
+        lab.reserve(engine, "ada")
+    lab.tidy(engine, "ada")
+    lab.reserve(engine, "ada")
+    assert capsys.readouterr().out == "removed: containers 2, volumes 1\n"
+    assert [found.name for found in engine.client.containers.list(all=True)] == ["adam"]

@@ -1,0 +1,30 @@
+"""Predict, then run."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit import lab
+from labkit.errors import UsageError
+
+
+def test_prediction_is_graded_by_what_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    """A right and a wrong prediction are told apart, and both name what the engine did."""
+    right, wrong = lab.predict("exit code?", 125), lab.predict("exit code?", 0, among=[0, 125])
+    right.saw(125)
+    wrong.saw(125)
+    assert (right.right, wrong.right) == (True, False)
+    assert capsys.readouterr().out == "As you predicted: 125.\nYou predicted 0; the engine says 125.\n"
+
+
+def test_prediction_is_open_until_the_engine_has_spoken() -> None:
+    """Before it is graded it is neither right nor wrong, and shows question and answer."""
+    guess = lab.predict("exit code?", 0)
+    assert guess.right is None
+    assert repr(guess) == "exit code?\n  you predict: 0"
+
+
+def test_answer_must_be_one_of_those_offered() -> None:
+    """An answer that is not among those offered is an error that lists them."""
+    with pytest.raises(UsageError, match="'SIGTERM', 'SIGKILL'"):
+        lab.predict("which signal?", "SIGHUP", among=["SIGTERM", "SIGKILL"])
