@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from labkit.engine import records
 from tests.notebooks import LABS, ROOT
 from tests.test_lab_server import Lab, gone
 
@@ -33,6 +36,15 @@ READY = """async () => {
   const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
   return !!kernel && kernel.connectionStatus === 'connected' && kernel.status === 'idle';
 }"""
+
+
+def await_kernel(page: Page, seconds: float = 90) -> None:
+    """Wait until the notebook is open and its kernel idle (waiting for the idle icon alone is not enough)."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(READY):
+        assert time.monotonic() < end, "the notebook did not become ready"
+        time.sleep(0.1)
+
 
 RUN_ALL = """async () => {
   const panel = window.jupyterapp.shell.currentWidget;
@@ -74,15 +86,16 @@ def page(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[P
                 viewport={"width": 1280, "height": 900},
             )
             page = context.new_page()
-            page.errors = []  # type: ignore[attr-defined]
+            page.errors, page.theme = [], request.param  # type: ignore[attr-defined]
             page.on("pageerror", lambda error: page.errors.append(str(error)))  # type: ignore[attr-defined]
             page.goto(lab.url.replace(LAB.name, copy.name))
-            page.wait_for_function(READY, timeout=90_000)
+            await_kernel(page)
             theme = f"JupyterLab {request.param.title()}"
             page.evaluate(
                 "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
             )
             yield page
+            page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
             SHOTS.mkdir(exist_ok=True)
             page.screenshot(path=SHOTS / f"lab-{request.param}.png")
             context.close()
@@ -90,10 +103,27 @@ def page(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[P
         copy.unlink()
 
 
-def docker(*words: str) -> None:
-    """A docker command from outside the notebook, to the lab's own engine."""
-    command = [sys.executable, "-m", "labkit", "engine", "exec", "container-states", "docker", *words]
+def docker(lab: Lab, *words: str) -> None:
+    """A docker command from outside the notebook, to the engine that this lab's kernel has opened."""
+    (engine,) = [r.id for r in records.listed() if r.alive and lab.process.pid in owners(r)]
+    command = [sys.executable, "-m", "labkit", "engine", "exec", engine, "docker", *words]
     subprocess.run(command, check=True, capture_output=True)
+
+
+def owners(record: records.Record) -> list[int]:
+    """The processes above the owner of a notebook's engine; none for the one that `labkit lab` itself has."""
+    owner = record.facts["owner"]
+    return ancestors(owner["pid"]) if owner and record.facts["name"] != "lab" else []
+
+
+def ancestors(pid: int) -> list[int]:
+    """The processes above *pid*; none when it has ended."""
+    found = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while pid > 1:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            found.append(pid)
+    return found
 
 
 RUN_TO_MAP = """async () => {
@@ -113,21 +143,24 @@ MATCHES = """([where, state]) => [...document.querySelectorAll(where)]
 
 
 @pytest.mark.timeout(400)
-def test_picture_follows_what_is_done_from_outside(page: Page) -> None:
+def test_picture_follows_what_is_done_from_outside(page: Page, lab: Lab) -> None:
     """The live picture shows running, then paused, when that is done from outside the notebook, with nothing run in it."""
     assert page.evaluate(RUN_TO_MAP) > 0
     page.wait_for_selector(LIVE, timeout=60_000)
     for words, state in (
-        (["run", "--detach", "--name", "web", "busybox:lab", "sleep", "1000"], "web is running"),
-        (["pause", "web"], "web is paused"),
-        (["rm", "--force", "web"], "web is removed"),
+        (["run", "--detach", "--name", "ada", "busybox:lab", "sleep", "1000"], "ada is running"),
+        (["pause", "ada"], "ada is paused"),
+        (["rm", "--force", "ada"], "ada is removed"),
     ):
-        docker(*words)
+        docker(lab, *words)
         page.wait_for_function(
             MATCHES,
             arg=[LIVE, state],
             timeout=15_000,
         )
+        SHOTS.mkdir(exist_ok=True)
+        page.locator(LIVE).first.scroll_into_view_if_needed()
+        page.screenshot(path=SHOTS / f"{state.replace(' ', '-')}-{page.theme}.png")  # type: ignore[attr-defined]
     assert page.errors == []  # type: ignore[attr-defined]
 
 
@@ -135,6 +168,6 @@ def test_picture_follows_what_is_done_from_outside(page: Page) -> None:
 def test_lab_runs_and_its_picture_moves(page: Page) -> None:
     """Run all cells: none fails, the live picture follows the container's states, and the browser reports no error."""
     assert page.evaluate(RUN_ALL) == 0
-    page.wait_for_function(READY, timeout=60_000)
+    await_kernel(page)
     assert page.evaluate(FAILED) == []
     assert page.errors == []  # type: ignore[attr-defined]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tables import updated
+
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     "errors",
@@ -126,3 +128,9 @@ def test_requirements_are_exact() -> None:
         assert "://" not in text and "make requirements" in text
         for line in text.splitlines():
             assert not line or line.startswith(("#", " ")) or "==" in line, line
+
+
+def test_readme_table_is_up_to_date() -> None:
+    """The README lists every lab and runbook as its metadata say; `python -m tests.tables` writes the table anew."""
+    text = (ROOT / "README.md").read_text()
+    assert updated(text) == text
