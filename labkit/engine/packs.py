@@ -88,9 +88,8 @@ class Pack:
             return None
         if self.is_machine:
             return [f"/{path}"]
-        loaders = sorted(self.rootfs.glob("lib*/ld-linux-*.so*")) + sorted(
-            self.rootfs.glob("lib/*/ld-linux-*.so*")
-        )
+        # not the link in /lib64: it may be absolute, and then leads to the machine's loader, which fits another libc
+        loaders = sorted(self.rootfs.glob("usr/lib/*-linux-gnu*/ld-linux-*.so*"))
         libraries = ":".join(str(path) for path in sorted(self.rootfs.glob("usr/lib/*-linux-gnu*")))
         return [
             str(loaders[0]),
