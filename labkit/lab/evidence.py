@@ -6,6 +6,7 @@ import re
 from signal import Signals
 from typing import TYPE_CHECKING
 
+from labkit.errors import LabkitError
 from labkit.observe import Event, events
 
 if TYPE_CHECKING:
@@ -38,12 +39,16 @@ def _label(event: Event) -> str:
 def seconds(engine: Engine, container: str, first: str, last: str) -> float:
     """Seconds between two events of *container*, by the engine's clock: the latest *last*, the latest *first* before it.
 
-    Both are an event's name, such as ``die``, or the name of the signal that was sent, such as ``SIGTERM``.
+    Both are an event's name, such as ``die``, or the name of the signal that was sent, such as ``SIGTERM``.  Raises
+    `LabkitError` when they did not happen.
     """
     life = [(event.nano, _label(event)) for event in _life(engine, container)]
-    end = max(nano for nano, label in life if label == last)
-    start = max(nano for nano, label in life if label == first and nano <= end)
-    return (end - start) / 1e9
+    ends = [nano for nano, label in life if label == last]
+    starts = [nano for nano, label in life if label == first and ends and nano <= ends[-1]]
+    if not starts:
+        seen = ", ".join(label for _, label in life) or "no events"
+        raise LabkitError(f"no {first} before a {last} among the events of {container}", seen=seen)
+    return (ends[-1] - starts[-1]) / 1e9
 
 
 def freezer(engine: Engine, container: str) -> str:

@@ -16,6 +16,9 @@ from labkit.widgets.walks import Step
 __all__ = ["EDGES", "Edge", "draw_states"]
 
 WIDTH, HEIGHT = 880, 456
+SHOWN = 820, 425
+"""The size at which it is shown where there is room, so that it fits beside JupyterLab's file browser."""
+
 PILL = (112, 38)
 
 PLACES = {
@@ -77,7 +80,7 @@ EDGES = (
         "M340,123 L340,255",
         "stop, kill",
         (330, 176),
-        (340, 224),
+        (340, 232),
         anchor="end",
     ),
     Edge(
@@ -94,7 +97,7 @@ EDGES = (
         "M388,257 L388,125",
         "start, restart",
         (396, 242),
-        (388, 216),
+        (388, 197),
         anchor="start",
     ),
     Edge(
@@ -225,6 +228,7 @@ def _plain(svg: str) -> str:
         .replace("/*]]>*/", "")
         .replace("<defs>\n</defs>\n", "")
     )
+    svg = svg.replace(f'width="{WIDTH}" height="{HEIGHT}"', 'width="{}" height="{}"'.format(*SHOWN), 1)
     return svg.replace("<svg", '<svg style="max-width:100%;height:auto"', 1)
 
 

@@ -22,40 +22,43 @@ class History:
     def __init__(self, engine: Engine, name: str) -> None:
         self.engine, self.name = engine, name
         self.present = "removed"
-        self.steps: list[Step] = []
         self._events: dict[tuple[int, str], Event] = {}
         self._policy = "no"
-        self._origin = ""
+        self._origin = "removed"
+        self._from = 0  # nanoseconds; what was before is not part of the way
+        self.refresh()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start at the present state when the engine's log no longer holds the container's beginning."""
+        born = any(event.action == "create" for event in self._events.values())
+        if self.present != "removed" and not born:
+            self._origin = self.present
+            self._from = max((event.nano for event in self._events.values()), default=0) + 1
+            self._events.clear()
 
     def look(self) -> bool:
         """Ask the engine for the present state; return whether it is another one than before."""
         before, self.present = self.present, self._ask()
         return self.present != before
 
-    @property
-    def settled(self) -> bool:
-        """Whether the way walked ends where the container is; if not, an event is still on its way."""
-        return not self.steps or self.steps[-1].target == self.present
+    def hear(self, event: Event) -> None:
+        """Take note of *event* if it is one of this container and was not known."""
+        if event.attributes.get("name") == self.name and event.nano >= self._from:
+            self._events[event.nano, event.action] = event
 
     def refresh(self) -> None:
         """Read the present state and every event up to now."""
         self.look()
-        since = max((event.nano for event in self._events.values()), default=0) / 1e9
-        for event in events(self.engine, since=since):
-            if event.kind == "container" and event.attributes.get("name") == self.name:
-                self._events[event.nano, event.action] = event
-        if not self._origin:
-            self._begin()
-        ordered = [self._events[key] for key in sorted(self._events)]
-        self.steps = walk(ordered, self.present, policy=self._policy, origin=self._origin)
+        for event in events(self.engine):
+            if event.kind == "container":
+                self.hear(event)
 
-    def _begin(self) -> None:
-        """Start at the present state when the engine's log no longer holds the container's beginning."""
-        if self.present == "removed" or any(event.action == "create" for event in self._events.values()):
-            self._origin = "removed"
-        else:
-            self._origin = self.present
-            self._events.clear()
+    @property
+    def steps(self) -> list[Step]:
+        """The way walked so far."""
+        ordered = [self._events[key] for key in sorted(self._events)]
+        return walk(ordered, self.present, policy=self._policy, origin=self._origin)
 
     def _ask(self) -> str:
         import docker.errors

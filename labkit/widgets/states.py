@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import anywidget
 import traitlets
 
+from labkit.observe import Event
 from labkit.widgets.histories import History
 
 if TYPE_CHECKING:
@@ -41,14 +42,13 @@ class Picture:
 def picture(engine: Engine, container: str) -> Picture:
     """The state machine of *container* (its name) now, with the way it walked as far as the engine's log tells it."""
     history = History(engine, container)
-    history.refresh()
     return Picture(history.svg, history.text)
 
 
 class StateMachine(anywidget.AnyWidget):
     """The state machine of *container* (its name; it need not exist yet), live: the present state is lit.
 
-    Follows the engine until `close`, or until the engine is gone.  Printed, it says the same in words.  A new one for
+    Follows the engine until `stop` or `close`, or until the engine is gone.  Printed, it says the same in words.  A new one for
     the same container takes over from the former.
     """
 
@@ -84,11 +84,10 @@ class StateMachine(anywidget.AnyWidget):
         self._done = threading.Event()
         self._wake = threading.Event()
         self._stream: Any = None
-        self._history.refresh()
         super().__init__(svg=self._history.svg, text=self._history.text)
         former = self._live.pop((engine.id, container), None)
         if former is not None:
-            former._unfollow()
+            former.stop()
         self._live[engine.id, container] = self
         for target in (self._follow, self._listen):
             threading.Thread(target=target, name=f"labkit-states-{container}", daemon=True).start()
@@ -111,10 +110,11 @@ class StateMachine(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Stop following, and take the live picture away."""
-        self._unfollow()
+        self.stop()
         super().close()
 
-    def _unfollow(self) -> None:
+    def stop(self) -> None:
+        """Stop following; the picture stays as it is."""
         self._done.set()
         self._wake.set()
         with suppress(Exception):
@@ -123,31 +123,41 @@ class StateMachine(anywidget.AnyWidget):
     def _refresh(self) -> None:
         with self._lock:
             self._history.refresh()
-            with self.hold_sync():  # one message: who sees the new picture also has its text
-                self.svg, self.text = self._history.svg, self._history.text
+            self._show()
+
+    def _show(self) -> None:
+        self.svg, self.text = self._history.svg, self._history.text
 
     def _follow(self) -> None:
-        """Refresh when an event came, or a look shows another state; give up when the engine is gone."""
+        """Show what has changed when an event came, or a look says so; give up when the engine is gone."""
         failures = 0
         while not self._done.is_set():
             woken = self._wake.wait(LOOK_EVERY)
             self._wake.clear()
             try:
-                if not self._done.is_set() and (woken or self._history.look() or not self._history.settled):
-                    self._refresh()
+                with self._lock:
+                    if not self._done.is_set() and (self._history.look() or woken):
+                        self._show()
                 failures = 0
             except Exception:  # whatever a daemon that goes away, or is restarted, makes of a request
                 failures += 1
                 if failures >= PATIENCE:
-                    self._unfollow()
+                    self.stop()
 
     def _listen(self) -> None:
-        """Wake the follower at every event of the container."""
+        """Hear every event of the container, those of before first, and wake the follower."""
         while not self._done.is_set():
             with suppress(Exception):
                 filters = {"type": "container", "container": self._history.name}
-                self._stream = self._history.engine.client.events(filters=filters)
-                for _ in self._stream:
+                self._stream = self._history.engine.client.events(since="1", filters=filters, decode=True)
+                for raw in self._stream:
+                    actor = raw["Actor"]
+                    with self._lock:
+                        self._history.hear(
+                            Event(
+                                raw["timeNano"], raw["Type"], raw["Action"], actor["ID"], actor["Attributes"]
+                            )
+                        )
                     self._wake.set()
             self._done.wait(LOOK_EVERY)
 

@@ -36,6 +36,13 @@ def test_signals_and_times_of_a_stop(engine: Engine) -> None:
     assert sorted(lab.happened(engine, "polite")) == ["create", "die", "kill", "start", "stop"]
 
 
+def test_time_between_what_did_not_happen_is_an_error(engine: Engine) -> None:
+    """Without the events there is no time between them; the error lists those that there are."""
+    engine.client.containers.create("busybox:lab", name="web")
+    with pytest.raises(LabkitError, match=r"no SIGTERM before a die[^$]*create"):
+        lab.seconds(engine, "web", "SIGTERM", "die")
+
+
 def test_freezer_tells_a_pause_from_a_stop_signal(engine: Engine) -> None:
     """The control group is frozen while paused, and not while stopped by SIGSTOP."""
     run(engine, "web")
