@@ -31,6 +31,11 @@ from labkit.progress import Tell
 
 __all__ = ["end_all", "running_lab", "serve"]
 
+
+class NotStarted(LabkitError):
+    """JupyterLab ended before it answered."""
+
+
 ROOT = Path(__file__).parent.parent
 FIRST_PAGE = "lab/tree/notebooks/30-container-states.ipynb"
 PORT = 8888
@@ -80,7 +85,15 @@ def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> 
         )
         with labkit.open_engine(name="lab", **options) as engine:
             tell("starting JupyterLab")
-            yield from _jupyter(engine, chosen, parent)
+            for more_tries in (3, 2, 1, 0):
+                try:
+                    yield from _jupyter(engine, chosen, parent)
+                    return
+                except NotStarted:
+                    # somebody took the port between our look and JupyterLab's
+                    if port is not None or not more_tries:
+                        raise
+                    chosen = _choose_port(None)
 
 
 def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[str, None, None]:
@@ -163,7 +176,7 @@ def _await_answer(
         with suppress(OSError), urllib.request.urlopen(request, timeout=2):
             return
         time.sleep(0.05)
-    raise LabkitError(
+    raise NotStarted(
         "JupyterLab did not start", seen="\n".join(log.read_text(errors="replace").splitlines()[-8:])
     )
 

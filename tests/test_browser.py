@@ -8,13 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from labkit.engine import records
 from tests.notebooks import LABS, ROOT
 from tests.test_lab_server import Lab, gone
 
@@ -105,25 +103,8 @@ def page(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[P
 
 def docker(lab: Lab, *words: str) -> None:
     """A docker command from outside the notebook, to the engine that this lab's kernel has opened."""
-    (engine,) = [r.id for r in records.listed() if r.alive and lab.process.pid in owners(r)]
-    command = [sys.executable, "-m", "labkit", "engine", "exec", engine, "docker", *words]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def owners(record: records.Record) -> list[int]:
-    """The processes above the owner of a notebook's engine; none for the one that `labkit lab` itself has."""
-    owner = record.facts["owner"]
-    return ancestors(owner["pid"]) if owner and record.facts["name"] != "lab" else []
-
-
-def ancestors(pid: int) -> list[int]:
-    """The processes above *pid*; none when it has ended."""
-    found = []
-    with suppress(FileNotFoundError, ProcessLookupError):
-        while pid > 1:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            found.append(pid)
-    return found
+    command = [sys.executable, "-m", "labkit", "engine", "exec", "container-states", "docker", *words]
+    subprocess.run(command, env=lab.environ, check=True, capture_output=True)
 
 
 RUN_TO_MAP = """async () => {

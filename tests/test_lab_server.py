@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -19,16 +21,18 @@ from tests.notebooks import ROOT
 
 
 class Lab:
-    """A `labkit lab` that runs; *url* once it has printed it."""
+    """A `labkit lab` that runs, beside any other on this machine; *url* once it has printed it."""
 
     def __init__(self, *words: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
+        self.runtime = Path(tempfile.mkdtemp(prefix="lk-", dir="/tmp"))
+        kept = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
+        self.environ = {**kept, "LABKIT_RUNTIME": str(self.runtime)}
         command = [sys.executable, "-m", "labkit", "lab", *words]
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment,
+            env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -49,7 +53,8 @@ def gone(lab: Lab, seconds: float = 15) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) and not list(paths.runtime().glob("lab-*/")):
+            if probe.connect_ex(("127.0.0.1", port)) and not list(lab.runtime.glob("*/")):
+                shutil.rmtree(lab.runtime)
                 return True
         time.sleep(0.1)
     return False
@@ -77,6 +82,7 @@ def test_second_lab_beside_the_first_gives_its_url() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "labkit", "lab"],
             cwd=ROOT,
+            env=lab.environ,
             capture_output=True,
             text=True,
             check=False,
