@@ -211,6 +211,7 @@ class Keeper:
         if "init" in self.record:
             devices = loops.filesystems(self.record["init"]["pid"]) or devices
             Process(**self.record["init"]).signal(signal.SIGKILL)
+            cgroups.thaw([Path(path) for path in self.record["cgroups"]])
         for process in (self.boot, self.slirp):
             if process is not None:
                 if process is self.slirp or "init" not in self.record:

@@ -21,7 +21,7 @@ from typing import Any
 
 from labkit import paths
 from labkit.engine import archives
-from labkit.engine.keeper import erase
+from labkit.engine.keeper import DIES_WITH_ME, erase
 from labkit.errors import EngineUnreachable, LabkitError, UsageError
 
 __all__ = [
@@ -271,7 +271,11 @@ def debootstrap(
         *mirror,
     ]
     # in namespaces of its own, so that a kill leaves neither mounts nor processes behind
-    wrapped = command if rootless() else ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+    wrapped = (
+        command
+        if rootless()
+        else [*DIES_WITH_ME, "unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+    )
     last = deque[str](maxlen=30)
     with (
         _scratch(target.parent) as environ,

@@ -108,6 +108,7 @@ def collect() -> list[str]:
     for record in stale():
         if record.init is not None:
             record.init.signal(signal.SIGKILL)
+        cgroups.thaw([Path(path) for path in record.facts.get("cgroups", [])])
         left = clear(record.facts)
         told.append(f"{record.id}: " + (f"could not remove {', '.join(left)}" if left else "removed"))
     known = {record.id for record in listed()}

@@ -166,7 +166,7 @@ def test_same_name_again_starts_afresh() -> None:
 OWNER = """
 import sys, time, labkit
 engine = labkit.open_engine(name="owned", images=["busybox"])
-engine.client.containers.run("busybox:lab", ["sleep", "1000"], detach=True, ports={"80/tcp": None})
+engine.client.containers.run("busybox:lab", ["sleep", "1000"], detach=True, ports={"80/tcp": None}).pause()
 print(engine.id, engine.host.pid, flush=True)
 time.sleep(1000)
 """
@@ -201,10 +201,10 @@ def test_gc_removes_what_a_killed_keeper_leaves() -> None:
     os.kill(record.facts["keeper"]["pid"], signal.SIGKILL)
     owner.kill()
     owner.wait()
-    wait_until(lambda: not Path(f"/proc/{init}").exists())
     assert (paths.runtime() / id_).exists(), "nobody was left to clear up"
     assert id_ in [stale.id for stale in records.stale()]
     records.collect()
+    wait_until(lambda: not Path(f"/proc/{init}").exists())
     assert not (paths.runtime() / id_).exists()
     assert not (paths.home() / "engines" / id_).exists()
     assert not list(Path("/sys/fs/cgroup").glob(f"*/labkit/{id_}"))
