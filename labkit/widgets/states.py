@@ -126,7 +126,8 @@ class StateMachine(anywidget.AnyWidget):
             self._show()
 
     def _show(self) -> None:
-        self.svg, self.text = self._history.svg, self._history.text
+        with self.hold_sync():  # one message: who sees the new picture also has its text
+            self.svg, self.text = self._history.svg, self._history.text
 
     def _follow(self) -> None:
         """Show what has changed when an event came, or a look says so; give up when the engine is gone."""
