@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from signal import Signals
 from typing import TYPE_CHECKING
 
@@ -52,19 +51,22 @@ def seconds(engine: Engine, container: str, first: str, last: str) -> float:
 
 
 def freezer(engine: Engine, container: str) -> str:
-    """``frozen`` or ``thawed``: what the kernel says of the control group of *container*.
+    """``frozen`` or ``thawed``: what the kernel says of the control group of *container*; else why it says nothing.
 
     Read on the engine's host: ``freezer.state`` in version 1 (kernel, cgroup-v1/freezer-subsystem), the key ``frozen``
     of ``cgroup.events`` in version 2 (kernel, cgroup-v2).
     """
     pid = engine.client.api.inspect_container(container)["State"]["Pid"]
-    groups = engine.host.read(f"/proc/{pid}/cgroup")
-    if found := re.search(r"^\d+:freezer:(.*)$", groups, re.MULTILINE):
-        text = engine.host.read(f"/sys/fs/cgroup/freezer{found[1]}/freezer.state")
-        return "frozen" if text.strip() == "FROZEN" else "thawed"
-    path = next(line[3:] for line in groups.splitlines() if line.startswith("0::"))
-    text = engine.host.read(f"/sys/fs/cgroup{path}/cgroup.events")
-    return "frozen" if "frozen 1" in text.splitlines() else "thawed"
+    lines = [line.split(":", 2) for line in engine.host.read(f"/proc/{pid}/cgroup").splitlines()]
+    groups = {controllers: path for _, controllers, path in lines}
+    path = groups.get("freezer") or groups.get("", "/")
+    if path == "/":
+        return "nothing (this engine gives its containers no control group)"
+    if "freezer" in groups:
+        frozen = engine.host.read(f"/sys/fs/cgroup/freezer{path}/freezer.state").strip() == "FROZEN"
+    else:
+        frozen = "frozen 1" in engine.host.read(f"/sys/fs/cgroup{path}/cgroup.events").splitlines()
+    return "frozen" if frozen else "thawed"
 
 
 def writable_layer(engine: Engine, container: str) -> str:
@@ -79,7 +81,6 @@ def immutable(engine: Engine, path: str, on: bool = True) -> bool:
     """
     done = engine.host.run(["chattr", "+i" if on else "-i", path], check=False)
     if not done.ok:
-        print(
-            f"Skipped: no immutable files on this engine's host ({done.stderr.strip().rpartition(': ')[2]})."
-        )
+        reason = done.stderr.strip().rpartition(": ")[2].partition(" while ")[0]
+        print(f"Skipped: no immutable files on this engine's host ({reason}).")
     return done.ok
