@@ -4,7 +4,8 @@ It runs beside the owner, in a session of its own, so that the owner may be kill
 ends without a trace.  Should the keeper itself be killed, the kernel ends the engine (``PR_SET_PDEATHSIG``), and
 `labkit.engine.records.collect` removes the folders that are left.
 
-It speaks to its owner through its standard output: one line, ``ready`` or ``failed REASON``.
+It is started before the engine's folders are made.  It speaks to its owner through standard input, ``go`` once the
+folders are written, and standard output: one line, ``ready`` or ``failed REASON``.
 Only the standard library is used here: the keeper's start is part of the engine's.
 """
 
@@ -27,9 +28,10 @@ from typing import Any
 from labkit.engine import cgroups, daemon, loops
 from labkit.engine.processes import Process
 
-__all__ = ["clear", "main"]
+__all__ = ["GO", "clear", "main"]
 
 DIES_WITH_ME = ["setpriv", "--pdeathsig", "KILL"]
+GO = b"go\n"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_TIMEOUT = float(os.environ.get("LABKIT_START_TIMEOUT", "60"))
 
@@ -248,27 +250,40 @@ def erase(folder: Path, *, rootless: bool) -> bool:
     return not folder.exists()
 
 
-def main(folder: str) -> int:
-    """Keep the engine whose record is in *folder*; return when nothing of it is left."""
+def main(folder: str, data: str) -> int:
+    """Keep the engine whose record will be in *folder*, and whose files in *data*; return when nothing of it is left."""
+    if sys.stdin.buffer.read() != GO:
+        abandon([Path(folder), Path(data)])
+        return 1
     record = json.loads((Path(folder) / "engine.json").read_text())
     try:
         keeper = Keeper(record)
     except ProcessLookupError:
         clear(record)
         return 1
+    failure = ""
     try:
         keeper.start()
-    except Exception as error:
-        keeper.end()
-        sys.stdout.write(f"failed {error}")
-        sys.stdout.flush()
-        return 1
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    os.dup2(keeper.log.fileno(), 1)  # lets the owner see the end of our answer
-    os.dup2(keeper.log.fileno(), 2)
-    try:
+        answer("ready\n")
+        os.dup2(keeper.log.fileno(), 1)  # lets the owner see the end of our answer
+        os.dup2(keeper.log.fileno(), 2)
         keeper.watch()
+    except Exception as error:
+        failure = f"failed {error}"
     finally:
         keeper.end()
-    return 0
+    answer(failure)
+    return 1 if failure else 0
+
+
+def answer(text: str) -> None:
+    """Tell the owner, who may have ended."""
+    with suppress(BrokenPipeError):
+        os.write(1, text.encode())
+
+
+def abandon(folders: list[Path], deadline: float = 10) -> None:
+    """Delete what an owner left that ended while it wrote *folders*; its copying may go on for a moment."""
+    end = time.monotonic() + deadline
+    while not all(erase(folder, rootless=os.geteuid() != 0) for folder in folders) and time.monotonic() < end:
+        time.sleep(0.02)

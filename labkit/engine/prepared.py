@@ -19,7 +19,10 @@ from labkit.engine.keeper import erase
 from labkit.engine.packs import in_user_namespace, rootless
 from labkit.errors import LabkitError, UsageError
 
-__all__ = ["Prepared", "collect", "copy_into", "find", "keep", "names", "remove", "store"]
+__all__ = ["FORMAT", "Prepared", "collect", "copy_into", "find", "keep", "names", "remove", "store"]
+
+FORMAT = 3
+"""Of what is kept; 1 kept the engine's ID as well, 2 the networks of a state that is made of images."""
 
 
 @dataclass(frozen=True)

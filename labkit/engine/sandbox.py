@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import paths
 from labkit.engine import Engine, cgroups, commandline, daemon, packs, prepared, records, rootfs
 from labkit.engine.host import Host, NamespaceHost
-from labkit.engine.keeper import START_TIMEOUT, erase
+from labkit.engine.keeper import GO, START_TIMEOUT, erase
 from labkit.engine.ports import PublishedPort, read_ports
 from labkit.engine.processes import Process
 from labkit.engine.records import Record
@@ -135,12 +135,34 @@ class Sandbox(Engine):
 
     def _boot(self) -> None:
         try:
+            self._keeper = self._start_keeper()
             self._write_folders()
-            self._start_keeper()
+            self._await_keeper(self._keeper)
         except BaseException:
             self._end()
             raise
         self._finalizer = weakref.finalize(self, _terminate, self._keeper)
+
+    def _start_keeper(self) -> subprocess.Popen[bytes]:
+        """Start the keeper, before there is anything to clear away: it takes care of the folders from their first byte."""
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from labkit.engine.keeper import main; sys.exit(main(*sys.argv[2:]))"
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                code,
+                str(HERE.parent.parent),
+                str(self.folder),
+                str(self.data),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+        )
 
     def _write_folders(self) -> None:
         paths.need_space(paths.home(), NEEDED_BYTES, "start an engine")
@@ -205,26 +227,16 @@ class Sandbox(Engine):
             prepared.copy_into(found, self.data / "docker")
             self._bound = found.layers
 
-    def _start_keeper(self) -> None:
-        code = "import sys; sys.path.insert(0, sys.argv[1]); from labkit.engine.keeper import main; sys.exit(main(sys.argv[2]))"
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code, str(HERE.parent.parent), str(self.folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "keeper.log").open("ab"),
-            cwd="/",
-            start_new_session=True,
-        )
-        assert self._keeper.stdout is not None
-        log = self.folder / "keeper.log"
-        answer = self._keeper.stdout.read().decode(errors="replace")
+    def _await_keeper(self, keeper: subprocess.Popen[bytes]) -> None:
+        """Tell the keeper that the folders are written, and wait for its answer."""
+        assert keeper.stdin is not None and keeper.stdout is not None
+        with suppress(BrokenPipeError), keeper.stdin:
+            keeper.stdin.write(GO)
+        answer = keeper.stdout.read().decode(errors="replace")
         if answer != "ready\n":
-            seen = answer.removeprefix("failed ").strip()
-            with suppress(OSError):
-                seen = seen or log.read_text()[-1500:].strip()
             raise EngineFailed(
                 f"the engine {self.name!r} did not start ({self.pack.name})",
-                seen=seen or "its keeper ended without a word",
+                seen=answer.removeprefix("failed ").strip()[-1500:] or "its keeper ended without a word",
                 try_="labkit doctor",
             )
         record = json.loads((self.folder / "engine.json").read_text())
@@ -374,5 +386,7 @@ def _terminate(keeper: subprocess.Popen[bytes] | None) -> None:
     except subprocess.TimeoutExpired:
         keeper.kill()
         keeper.wait()
-    if keeper.stdout is not None:
-        keeper.stdout.close()
+    for pipe in (keeper.stdin, keeper.stdout):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                pipe.close()

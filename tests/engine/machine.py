@@ -39,7 +39,12 @@ def snapshot() -> dict[str, set[str]]:
             line for tool in sbin if Path(tool).exists() for line in _lines(tool) if line[:1] not in "#:"
         },
         "nft": _lines("/usr/sbin/nft", "list", "ruleset") if Path("/usr/sbin/nft").exists() else set(),
-        "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("**/labkit*")},
+        "cgroups": {  # os.walk, since folders may go while we look
+            f"{folder}/{name}"
+            for folder, names, _ in os.walk("/sys/fs/cgroup")
+            for name in names
+            if name.startswith("labkit")
+        },
         "loop devices": {
             path.parent.parent.name for path in Path("/sys/block").glob("loop*/loop/backing_file")
         },
