@@ -19,7 +19,7 @@ def processes() -> set[str]:
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:120]
+            name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
