@@ -3,7 +3,7 @@
 # Each stage is this script again, one namespace deeper.  Variables: RUN (the engine's runtime folder),
 # CGROUPS (the engine's folder in each hierarchy; empty where it is the group that we are in), UNIFIED (1 where these
 # are of cgroup version 2, or empty), ROOTLESS (1 or empty), SKELETON (the host's own files, where what lies over its
-# root is kept in memory, or empty).
+# root is kept in memory, or empty), SUBMOUNTS (parts of that root that are file systems of their own).
 set -eu
 
 case $1 in
@@ -31,6 +31,10 @@ inside)
         mount -t tmpfs -o mode=0700 tmpfs "$RUN/upper"
         mkdir "$RUN/upper/work"
         cp -a "$SKELETON" "$RUN/upper/upper"
+        for place in $SUBMOUNTS; do
+            mkdir -p "$SKELETON$place" "$RUN/upper/parts$place/work"
+            cp -a "$SKELETON$place" "$RUN/upper/parts$place/upper"
+        done
     fi
     mount --all --fstab "$RUN/fstab"
     cd "$RUN/host"

@@ -95,6 +95,7 @@ class Keeper:
             "UNIFIED": "1" if unified else "",
             "ROOTLESS": "1" if self.record["rootless"] else "",
             "SKELETON": f"{self.record['data']}/upper" if self.record["on_tmpfs"] else "",
+            "SUBMOUNTS": " ".join(self.record["submounts"]),
             "HOSTNAME": self.record["hostname"],
         }
 

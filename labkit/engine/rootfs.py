@@ -13,7 +13,7 @@ from typing import Any
 
 from labkit.engine.cgroups import Hierarchy, hierarchies
 
-__all__ = ["mount_table", "write_skeleton"]
+__all__ = ["mount_table", "submounts", "write_skeleton"]
 
 HERE = Path(__file__).parent
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "kmsg", "fuse", "net/tun", "loop-control")
@@ -120,14 +120,13 @@ def mount_table(
     wants its layers apart.  *cgroups*: show the engine its own groups as the root.
     """
     host, upper = folder / "host", f"{folder}/upper" if on_tmpfs else f"{folder}/data"
-    layers = f"lowerdir={folder}/lower,upperdir={upper}/upper,workdir={upper}/work"
     rows: list[tuple[str | Path, str | Path, str, str]] = [
         (rootfs, folder / "lower", "none", "bind"),
         (data, folder / "data", "none", "bind"),
-        ("overlay", host, "overlay", layers + (",userxattr" if rootless else "")),
+        ("overlay", host, "overlay", _over(f"{folder}/lower", upper, rootless=rootless)),
         *(
-            (path, host / path.relative_to("/"), "none", "rbind,ro")
-            for path in (_submounts() if on_tmpfs else [])
+            ("overlay", f"{host}{place}", "overlay", _over(place, f"{upper}/parts{place}", rootless=rootless))
+            for place in (submounts() if on_tmpfs else [])
         ),
         ("proc", host / "proc", "proc", "nosuid,nodev,noexec"),
         ("sysfs", host / "sys", "sysfs", "nosuid,nodev,noexec"),
@@ -144,6 +143,11 @@ def mount_table(
         *_cgroup_rows(host, cgroups),
     ]
     return "".join(f"{_escape(a)} {_escape(b)} {type_} {options} 0 0\n" for a, b, type_, options in rows)
+
+
+def _over(lower: str, upper: str, *, rootless: bool) -> str:
+    options = f"lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work"
+    return options + (",userxattr" if rootless else "")
 
 
 def _cgroup_rows(host: Path, own: bool) -> list[tuple[str | Path, str | Path, str, str]]:
@@ -174,11 +178,11 @@ def _v1_options(hierarchy: Hierarchy) -> str:
     return ("none," if named else "") + hierarchy.options + ","
 
 
-def _submounts() -> list[Path]:
-    """File systems of the machine that hold programs and are mounted apart from the root."""
+def submounts() -> list[str]:
+    """File systems of the machine that hold programs or their settings and are mounted apart from the root."""
     wanted = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix", "/etc")
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [Path(p) for p in dict.fromkeys(points) if p in wanted]
+    return [place for place in dict.fromkeys(points) if place in wanted]
 
 
 def _escape(path: str | Path) -> str:

@@ -203,6 +203,7 @@ class Sandbox(Engine):
             "data": str(self.data),
             "rootless": rootless,
             "on_tmpfs": machine,
+            "submounts": rootfs.submounts() if machine else [],
             "own_cgroups": groups,
             "boot": str(HERE / "boot.sh"),
             "slirp": self.pack.program("usr/bin/slirp4netns"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,18 +13,22 @@ import pytest
 import labkit
 from labkit.engine import Engine, packs
 from labkit.errors import UsageError
+from tests import installed
+
+PROVIDERS = [
+    "sandbox",
+    "attach-unix",
+    "attach-tcp",
+    *([packs.MACHINE] if packs.MACHINE in packs.names() else []),
+]
 
 
-@pytest.fixture(scope="module", params=["sandbox", "attach-unix", "attach-tcp", "machine"])
+@pytest.fixture(scope="module", params=PROVIDERS)
 def provided(request: pytest.FixtureRequest, module_engine: Engine) -> Iterator[Engine]:
     """An engine from each provider; the attached ones are the module's engine, reached from outside."""
     if request.param == "sandbox":
         yield module_engine
-    elif request.param == "machine":
-        if packs.MACHINE not in packs.names():
-            pytest.skip(
-                "no dockerd is installed on this machine: the provider sandbox from the machine's own is not tested"
-            )
+    elif request.param == packs.MACHINE:
         with labkit.open_engine("sandbox", name="machine", pack=packs.MACHINE, images=["busybox"]) as engine:
             yield engine
     elif request.param == "attach-unix":
@@ -145,3 +151,32 @@ def test_bad_options_are_usage_errors(provider: str, options: dict[str, object],
     assert caught.value.exit_code == 2
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.skipif(
+    packs.MACHINE in packs.names(), reason="a dockerd is installed here: the cases above hold it"
+)
+def test_the_machines_own_docker() -> None:
+    """On a machine where Docker is installed, engines made from its own dockerd promise the same."""
+    if reason := installed.why_not():
+        pytest.skip(f"no dockerd is installed here, and none can be laid in: {reason}")
+    inner = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:xdist",
+        __file__,
+        "-k",
+        f"{packs.MACHINE} and debian-13",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.installed", *inner],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b[1-9]\d* passed", done.stdout) and "skipped" not in done.stdout
