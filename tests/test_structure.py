@@ -134,3 +134,16 @@ def test_readme_table_is_up_to_date() -> None:
     """The README lists every lab and runbook as its metadata say; `python -m tests.tables` writes the table anew."""
     text = (ROOT / "README.md").read_text()
     assert updated(text) == text
+
+
+@pytest.mark.parametrize("package", ["labkit", "labkit.runbook"])
+def test_names_imported_on_first_use(package: str) -> None:
+    """A package that imports its names late has each of them, and importing it brings in nothing heavy."""
+    code = (
+        f"import {package} as package, sys;"
+        "heavy = {'papermill', 'nbformat', 'pydantic', 'docker', 'pandas'} & set(sys.modules);"
+        "assert not heavy, heavy;"
+        "[getattr(package, name) for name in package.__all__]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -2,17 +2,26 @@
 
 A runbook is a notebook; it uses `check`, the actions, `Plan`, `stays_up` and `outcome`.  Whoever runs
 runbooks uses `names`, `about`, `run` and `report`.
+
+Each name is imported when it is first used: papermill loads our engine whenever it is imported, also for
+notebooks that are not ours, and that must cost nothing.
 """
 
-from labkit.observe.quantities import ByteSize, Duration
-from labkit.runbook.actions import raise_memory, start_again
-from labkit.runbook.execution import run
-from labkit.runbook.folders import About, about, find, names
-from labkit.runbook.outcomes import EXIT_CODES, Outcome, outcome
-from labkit.runbook.parameters import assignments, check
-from labkit.runbook.plans import Plan
-from labkit.runbook.reports import report
-from labkit.runbook.verification import stays_up
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.observe.quantities import ByteSize, Duration
+    from labkit.runbook.actions import raise_memory, start_again
+    from labkit.runbook.execution import run
+    from labkit.runbook.folders import About, about, find, names
+    from labkit.runbook.outcomes import EXIT_CODES, Outcome, outcome
+    from labkit.runbook.parameters import assignments, check
+    from labkit.runbook.plans import Plan
+    from labkit.runbook.reports import report
+    from labkit.runbook.verification import stays_up
 
 __all__ = [
     "EXIT_CODES",
@@ -33,3 +42,22 @@ __all__ = [
     "start_again",
     "stays_up",
 ]
+
+_HOMES = {
+    "labkit.observe.quantities": ["ByteSize", "Duration"],
+    "labkit.runbook.actions": ["raise_memory", "start_again"],
+    "labkit.runbook.execution": ["run"],
+    "labkit.runbook.folders": ["About", "about", "find", "names"],
+    "labkit.runbook.outcomes": ["EXIT_CODES", "Outcome", "outcome"],
+    "labkit.runbook.parameters": ["assignments", "check"],
+    "labkit.runbook.plans": ["Plan"],
+    "labkit.runbook.reports": ["report"],
+    "labkit.runbook.verification": ["stays_up"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names_there in _HOMES.items():
+        if name in names_there:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'labkit.runbook' has no attribute {name!r}")
