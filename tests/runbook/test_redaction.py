@@ -1,0 +1,204 @@
+"""What is masked before it is written, and what is left alone."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.engine import Engine
+from labkit.errors import LabkitError, UsageError
+from labkit.runbook import redaction
+from labkit.runbook.redaction import MASK, Secrets, looks_secret
+
+CANARY = "canary <ä&'\"/\\> 7"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "POSTGRES_PASSWORD",
+        "PGPASSWORD",
+        "DB_PASS",
+        "passwd",
+        "userPwd",
+        "GITHUB_TOKEN",
+        "token",
+        "tokens",
+        "AWS_SECRET_ACCESS_KEY",
+        "API_KEY",
+        "apiKey",
+        "com.example.auth-token",
+        "REDISCLI_AUTH",
+        "requirepass",
+        "credentials",
+        "PRIVATE_KEY",
+        "ssh.passphrase",
+        "SECRET_KEY_BASE",
+    ],
+)
+def test_names_of_secrets(name: str) -> None:
+    """Names under which people keep secrets are known as such."""
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AUTHOR",
+        "tokenizer",
+        "KEYBOARD",
+        "MONKEY",
+        "COMPASS",
+        "PASSENGER",
+        "PWD",
+        "OLDPWD",
+        "SSH_AUTH_SOCK",
+        "POSTGRES_PASSWORD_FILE",
+        "PATH",
+        "keys",
+        "authority",
+        "AUTH_METHOD",
+        "secret_name",
+        "image",
+    ],
+)
+def test_names_of_ordinary_things(name: str) -> None:
+    """Names that only resemble them are not."""
+    assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        CANARY,
+        json.dumps(CANARY),
+        json.dumps(CANARY, ensure_ascii=False),
+        repr(CANARY),
+        html.escape(CANARY),
+        html.escape(CANARY, quote=False),
+        quote(CANARY),
+        quote(CANARY, safe=""),
+        *(
+            base64.b64encode(b"u" * n + CANARY.encode() + b"z" * m).decode()
+            for n in range(4)
+            for m in range(3)
+        ),
+    ],
+)
+def test_a_known_value_is_masked_in_every_form(form: str) -> None:
+    """A known value is masked as it is, escaped in any way, and inside of base64."""
+    secrets = Secrets()
+    secrets.add(CANARY)
+    masked = secrets.mask(f"before {form} after", shapes=False)
+    assert masked.startswith("before ") and masked.endswith(" after") and MASK in masked
+    assert not secrets.appear_in(masked)
+
+
+@given(st.text(min_size=redaction.SHORTEST), st.text(), st.text())
+def test_no_known_value_survives(value: str, before: str, after: str) -> None:
+    """Whatever the value and the text around it are, the value is not in what is masked."""
+    secrets = Secrets()
+    secrets.add(value)
+    masked = secrets.mask({"key": [before + value + after, {before + value: value}]})
+    if value not in MASK:
+        assert value not in json.dumps(masked, ensure_ascii=False).replace(MASK, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("PGPASSWORD=hunter2 psql", f"PGPASSWORD={MASK} psql"),
+        ('export TOKEN="abc def"; ls', f'export TOKEN="{MASK}"; ls'),
+        ('{"DB_PASSWORD": "a \\"b", "x": 1}', f'{{"DB_PASSWORD": "{MASK}", "x": 1}}'),
+        ("['DB_PASS=abc', 'PATH=/bin']", f"['DB_PASS={MASK}', 'PATH=/bin']"),
+        ("redis-server --requirepass foo --port 1", f"redis-server --requirepass {MASK} --port 1"),
+        ('["--requirepass", "foo"]', f'["--requirepass", "{MASK}"]'),
+        ("postgres://u:p4ss@h/db", f"postgres://u:{MASK}@h/db"),
+        ("Authorization: Bearer abcdefghijk", f"Authorization: Bearer {MASK}"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA",
+            f"-----BEGIN RSA PRIVATE KEY-----{MASK}-----END RSA",
+        ),
+    ],
+)
+def test_shapes_of_secrets(text: str, masked: str) -> None:
+    """What only looks like a secret is masked too, and nothing around it."""
+    assert Secrets().mask(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password: Secret = "env:PGPASSWORD"  # help',
+        "PWD=/root AUTHOR=me tokenizer=x",
+        "the token is kept secret",
+        '"auth": {"a": 1}',
+        "http://host:80/path",
+        "docker run --env-file secrets.env web",
+    ],
+)
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    """Prose, source code and ordinary settings stay as they are."""
+    assert Secrets().mask(text) == text
+
+
+@pytest.mark.parametrize(
+    "unit", [" a=b ", "A", "'", "PASSWORD='", "--a ", "http://", "-----BEGIN PRIVATE KEY-----", "{'a': 'b', "]
+)
+@pytest.mark.timeout(20)
+def test_masking_takes_time_in_proportion(unit: str) -> None:
+    """No text makes the patterns take more than time in proportion to its length."""
+    assert Secrets().mask(unit * (500_000 // len(unit)))
+
+
+def test_values_under_secret_keys() -> None:
+    """In structured data, the value of a key that looks secret is masked, whatever it is."""
+    assert Secrets().mask({"env": {"API_KEY": "ab", "n": 1}}) == {"env": {"API_KEY": MASK, "n": 1}}
+
+
+def test_what_is_shown_openly_is_no_secret_by_itself() -> None:
+    """A password that equals the user's name does not mask the name everywhere."""
+    secrets = Secrets()
+    secrets.add_named(["POSTGRES_USER=postgres", "POSTGRES_PASSWORD=postgres", "DEBUG_TOKEN=false"])
+    assert secrets.mask("image postgres: false") == "image postgres: false"
+    assert secrets.mask("POSTGRES_PASSWORD=postgres") == f"POSTGRES_PASSWORD={MASK}"
+
+
+def test_too_short_a_secret_is_refused() -> None:
+    """A secret that could be found in any text is refused, and not shown."""
+    with pytest.raises(UsageError) as refused:
+        Secrets().add("zq7")
+    assert "zq7" not in str(refused.value)
+
+
+def test_nothing_is_written_that_holds_a_secret() -> None:
+    """The last look before a file is written refuses, and does not show what it found."""
+    redaction.known.add("canary-of-the-last-look")
+    redaction.assert_clean(redaction.mask("a canary-of-the-last-look b"), "report.html")
+    with pytest.raises(LabkitError) as refused:
+        redaction.assert_clean("a canary-of-the-last-look b", "report.html")
+    assert "canary" not in str(refused.value)
+
+
+def test_a_sweep_learns_what_an_engine_carries(engine: Engine, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Variables, labels and arguments of containers, and registry credentials, are known after a sweep."""
+    canaries = {kind: f"canary-of-{kind}" for kind in ("variable", "label", "argument", "registry")}
+    auth = base64.b64encode(f"me:{canaries['registry']}".encode()).decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"example.org": {"auth": auth}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    engine.client.containers.create(
+        "busybox:lab",
+        ["redis-server", "--requirepass", canaries["argument"]],
+        environment={"DB_PASSWORD": canaries["variable"], "MODE": "ordinary-value"},
+        labels={"com.example.api-key": canaries["label"]},
+    )
+    secrets = Secrets()
+    redaction.sweep(engine, secrets)
+    text = " ".join([*canaries.values(), auth, "ordinary-value"])
+    assert secrets.mask(text) == " ".join([MASK] * 5 + ["ordinary-value"])
