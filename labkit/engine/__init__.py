@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from labkit.errors import MissingCapability, UsageError
@@ -48,11 +49,10 @@ def open_engine(provider: str | None = None, **options: Any) -> Engine:
     module, _, function = PROVIDERS[chosen].partition(":")
     opener: Callable[..., Engine] = getattr(import_module(module), function)
     try:
-        return opener(**options)
+        signature(opener).bind(**options)
     except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
         raise UsageError(f"provider {chosen} has no such option", seen=str(error)) from None
+    return opener(**options)
 
 
 class Engine(ABC):

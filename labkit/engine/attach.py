@@ -11,10 +11,12 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.engine import Engine, commandline, records
+from labkit.engine import Engine, addresses, commandline, records
+from labkit.engine.addresses import Address
 from labkit.engine.host import Host, MissingHost, NamespaceHost
 from labkit.engine.ports import PublishedPort, published, read_ports
 from labkit.engine.records import Record
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from labkit.engine.guard import GuardedClient
 
 __all__ = ["Attached", "open_attached"]
-
-DEFAULT_URL = "unix:///var/run/docker.sock"
 
 
 def open_attached(
@@ -42,7 +42,7 @@ def open_attached(
 
     *url*: as in ``DOCKER_HOST`` (``unix:///path`` or ``tcp://host:port``); *context*: a docker context; *engine*: the name
     of a private engine of this user (``labkit engine list``), which then counts as private here too.  Without any of them:
-    ``DOCKER_HOST``, else ``DOCKER_CONTEXT``, else the current context, as the command line does.
+    ``DOCKER_HOST``, else ``DOCKER_CONTEXT``, else the current context, as the command line does; with TLS where it would.
     *name*: what to call it.  *images*: lab images that shall be there; those that are missing are added as ``NAME:lab``.
 
     Raises `UsageError` for a context that does not exist or a transport that is not supported, and `EngineUnreachable`
@@ -56,21 +56,15 @@ def open_attached(
             "an engine is named in one way", seen=", ".join(named), expected="url, context or engine"
         )
     record = records.find(engine) if engine else None
-    where, source = (record.url, "labkit engine list") if record else _where(url, context)
-    if where.partition("://")[0] not in ("unix", "tcp", "http"):
-        raise UsageError(
-            f"engines cannot be reached this way yet: {where}",
-            seen=source,
-            expected="unix:///path or tcp://host:port",
-        )
-    attached = Attached(where, name or engine or context or source, record)
+    address = Address(record.url, "labkit engine list") if record else addresses.find(url, context)
+    attached = Attached(address, name or engine or context or address.source, record)
     try:
         attached.client.ping()
     except Exception as error:
         attached.close()
         raise EngineUnreachable(
-            f"no engine answers at {where}",
-            seen=f"{_reason(error)} (from {source})",
+            f"no engine answers at {address.url}",
+            seen=f"{_reason(error)} (from {address.source})",
             try_="is the daemon running, and may you use its socket?\n"
             "name another one: DOCKER_HOST=unix:///path or tcp://host:port\n"
             "or use a private engine: labkit.open_engine('sandbox'); `labkit doctor` says what that needs",
@@ -80,32 +74,6 @@ def open_attached(
 
         ensure(attached, images)
     return attached
-
-
-def _where(url: str | None, context: str | None) -> tuple[str, str]:
-    """The engine's URL, and what it was taken from."""
-    if url:
-        return url, "url"
-    if not context and os.environ.get("DOCKER_HOST"):
-        return os.environ["DOCKER_HOST"], "DOCKER_HOST"
-    chosen = context or os.environ.get("DOCKER_CONTEXT") or _current_context()
-    if chosen in (None, "", "default"):
-        return DEFAULT_URL, "default socket"
-    from docker.context import ContextAPI
-
-    found = ContextAPI.get_context(chosen)
-    if found is None:
-        known = [str(known.name) for known in ContextAPI.contexts()]
-        raise UsageError("no such docker context", seen=repr(chosen), expected=", ".join(known))
-    return str(found.Host), f"context {chosen}"
-
-
-def _current_context() -> str | None:
-    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    with suppress(OSError, ValueError):
-        current = json.loads((folder / "config.json").read_text()).get("currentContext")
-        return str(current) if current else None
-    return None
 
 
 def _reason(error: BaseException) -> str:
@@ -120,29 +88,29 @@ class Attached(Engine):
 
     provider = "attach"
 
-    def __init__(self, url: str, name: str, record: Record | None = None) -> None:
+    def __init__(self, address: Address, name: str, record: Record | None = None) -> None:
         super().__init__()
-        self._url, self.name, self._record = url, name, record
+        self._address, self.name, self._record = address, name, record
         self.owned = record is not None
         self.id = f"attached-{os.getpid()}"
         self._found_host: Host | None = None
 
     @property
     def url(self) -> str:
-        return self._url
+        return self._address.url
 
     @property
     def environ(self) -> dict[str, str]:
-        return commandline.environ(self._record.folder) if self._record else {"DOCKER_HOST": self._url}
+        return commandline.environ(self._record.folder) if self._record else self._address.environ()
 
     def _connect(self) -> docker.DockerClient:
         if self.owned:
             import docker
 
-            return docker.DockerClient(base_url=self._url, version="auto", timeout=60)
+            return self._address.connect(docker.DockerClient)
         from labkit.engine.guard import GuardedClient
 
-        return GuardedClient(self.id, base_url=self._url, version="auto", timeout=60)
+        return self._address.connect(partial(GuardedClient, self.id))
 
     @contextmanager
     def approve(self, kind: str, name: str) -> Iterator[None]:
@@ -156,7 +124,8 @@ class Attached(Engine):
     @property
     def host(self) -> Host:
         if self._found_host is None:
-            self._found_host = _host_behind(self._url)
+            info = self.client.info()
+            self._found_host = _host_behind(self._address.url, info["ID"], info["DockerRootDir"])
         return self._found_host
 
     @property
@@ -164,22 +133,59 @@ class Attached(Engine):
         if self._record:
             return read_ports(self._record.folder / "ports.json")
         rows = published(self.client.api.containers())
-        if not self._url.startswith("unix://"):
+        if not self._address.url.startswith("unix://"):
             return list(rows)
         return [row.reached_at(row.engine_port) for row in rows]
 
 
-def _host_behind(url: str) -> Host:
-    """The host of the daemon behind a local socket: the namespaces of the process that listens there (unix(7))."""
+def _host_behind(url: str, engine_id: str, data_root: str) -> Host:
+    """The host of the daemon behind a local socket: the namespaces of the process that listens there (unix(7)).
+
+    That process need not be the daemon: it can be a relay or a forward to another machine, or systemd, which listens for
+    the daemon.  Unless it is one, the engine's identity has to be found in its file system.
+    """
     if not url.startswith("unix://"):
         return MissingHost(f"the engine is reached over the network ({url.partition('://')[0]})")
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(url.removeprefix("unix://"))
-        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    if pid == 0:
+    pid = _listener(url.removeprefix("unix://"))
+    if pid is None:
         return MissingHost("the daemon runs in a process namespace that is not seen from here")
+    name = _text(f"/proc/{pid}/comm").strip()
+    if name != "dockerd" and not _holds(pid, engine_id, data_root):
+        return MissingHost(
+            f"behind the socket is {name or 'a process'} ({pid}), not the daemon: a relay, or a forward"
+        )
     # who is not root here can enter only what is in a user namespace of their own: a rootless engine
     host = NamespaceHost(pid, user=os.geteuid() != 0, reason=f"namespaces of the daemon, process {pid}")
     if not host.run(["true"], check=False).ok:
         return MissingHost("entering the daemon's namespaces needs root on this machine")
     return host
+
+
+def _listener(path: str) -> int | None:
+    """The process that listens on a unix socket; None where it cannot be seen."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid or None
+
+
+def _holds(pid: int, engine_id: str, data_root: str) -> bool:
+    """Whether the file system of process *pid* is the one where this engine keeps its identity.
+
+    Docker keeps it in ``engine-id`` of its data-root, and before 24.0 in the key id of ``/etc/docker/key.json``.
+    """
+    root = f"/proc/{pid}/root"
+    with suppress(ValueError, KeyError, TypeError):
+        return bool(engine_id) and engine_id in (
+            _text(f"{root}{data_root}/engine-id").strip(),
+            json.loads(_text(f"{root}/etc/docker/key.json") or "{}").get("kid"),
+        )
+    return False
+
+
+def _text(path: str) -> str:
+    with suppress(OSError):
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    return ""

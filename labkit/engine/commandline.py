@@ -15,6 +15,17 @@ from labkit.engine.packs import Pack
 __all__ = ["environ", "write"]
 
 PLUGINS = "usr/libexec/docker/cli-plugins"
+USERS_OWN = (
+    "BUILDX_BUILDER",
+    "DOCKER_API_VERSION",
+    "DOCKER_CERT_PATH",
+    "DOCKER_CONTENT_TRUST",
+    "DOCKER_CONTEXT",
+    "DOCKER_DEFAULT_PLATFORM",
+    "DOCKER_TLS",
+    "DOCKER_TLS_VERIFY",
+)
+"""What the user's shell may be set up for, and an engine of ours, which speaks plain HTTP on its own socket, is not."""
 
 
 def write(folder: Path, pack: Pack) -> None:
@@ -42,20 +53,15 @@ def _plugins(pack: Pack) -> list[str]:
 
 def environ(folder: Path) -> dict[str, str]:
     """Environment variables with which ``docker`` reaches the engine whose runtime folder is *folder*."""
-    path = [
-        entry
-        for entry in os.environ.get("PATH", "").split(":")
-        if not entry.endswith("/bin") or not _is_ours(entry)
-    ]
+    # an empty entry would mean the current folder
+    path = [entry for entry in os.environ.get("PATH", "").split(":") if entry and not _is_ours(entry)]
     return {
         "DOCKER_HOST": f"unix://{folder}/run/docker.sock",
         "DOCKER_CONFIG": str(folder / "cli"),
-        # an engine of ours speaks plain HTTP on its own socket, whatever the user's shell is set up for
-        "DOCKER_TLS_VERIFY": "",
-        "DOCKER_CONTEXT": "",
+        **dict.fromkeys(USERS_OWN, ""),
         "PATH": ":".join([str(folder / "bin"), *path]),
     }
 
 
 def _is_ours(entry: str) -> bool:
-    return (Path(entry).parent / "engine.json").exists()
+    return entry.endswith("/bin") and (Path(entry).parent / "engine.json").exists()
