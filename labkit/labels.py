@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
-__all__ = ["KIT", "OWNER", "is_ours", "ours"]
+__all__ = ["KIT", "OWNER", "RUN", "is_ours", "of_run", "ours"]
 
 KIT = "labkit"
 """Present on every object that labkit created; its value is the kit's version."""
@@ -12,12 +14,21 @@ KIT = "labkit"
 OWNER = "labkit.engine"
 """The id of the Engine handle through which the object was created."""
 
+RUN = "labkit.run"
+"""On a container that does work for a run and goes with it; its value is the run's name."""
+
 
 def ours(engine_id: str) -> dict[str, str]:
     """Labels for a new object made through the engine handle *engine_id*."""
     from labkit import __version__
 
     return {KIT: __version__, OWNER: engine_id}
+
+
+def of_run() -> dict[str, str]:
+    """The label for a container that must not outlive the run this process belongs to; none outside of a run."""
+    folder = os.environ.get("LABKIT_RUN_DIR")
+    return {RUN: Path(folder).name} if folder else {}
 
 
 def is_ours(labels: Mapping[str, str] | None) -> bool:

@@ -1,25 +1,48 @@
-"""Run a runbook: check its parameters, execute its notebook with papermill, leave a report.
+"""Run a runbook: check its parameters, execute its notebook with papermill, leave a journal and a report.
 
 Plain papermill gives the same outcome from the same notebook; what this adds is the check before a kernel
-starts, an exit code that tells the truth, and the report.
+starts, a journal by which a run that was cut off goes on, and an exit code that tells the truth.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labkit.runbook import folders, parameters, reports
+from labkit import __version__
+from labkit.runbook import folders, locks, parameters, reports
+from labkit.runbook.interruptions import Interruptions
+from labkit.runbook.journal import Journal
 from labkit.runbook.outcomes import Outcome
+from labkit.runbook.progress import Progress, Silent
 
-__all__ = ["run"]
+__all__ = ["ENGINE_VARIABLES", "Order", "carry_out", "digest", "run"]
+
+ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+"""What decides which engine a run talks to; a resumed run talks to the same."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be run: the header of its journal, from which it can be resumed.
+
+    *environ* is the kernel's, as far as it says where the engine is.  *limit* and *step_limit* are seconds.
+    """
+
+    runbook: str
+    notebook: str
+    sha256: str
+    parameters: dict[str, Any]
+    environ: dict[str, str]
+    limit: float | None = None
+    step_limit: float | None = None
+    version: str = field(default=__version__)
 
 
 def run(
@@ -29,77 +52,122 @@ def run(
     apply: bool | None = None,
     out_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    limit: float | None = None,
+    step_limit: float | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
-    """Run the runbook *name* and return how it ended; ``outcome.folder`` holds notebook, report and JSON.
+    """Run the runbook *name* and return how it ended; ``outcome.folder`` holds notebook, journal and reports.
 
     *given*: parameters, as text or typed.  *apply*: carry the plan out (sets the parameter ``apply``).
     *out_dir*: where the run's own new folder is made (default: ``runs`` in labkit's folder).  *environ*:
-    variables for the kernel, such as ``DOCKER_HOST``.
+    variables for the kernel, such as ``DOCKER_HOST``.  *limit*, *step_limit*: seconds for the whole run, and
+    for each of its steps.
 
     Raises `UsageError` for an unknown runbook or parameter and for a value that does not fit; nothing is
-    started then. Everything later, also an interruption by SIGINT or SIGTERM, is told by the outcome.
+    started then. Everything later, also an interruption by SIGINT, SIGTERM or SIGHUP, is told by the outcome.
     """
     path = folders.find(name)
     declared = parameters.read(folders.load(path))
     chosen = dict(given or {}) if apply is None else {**(given or {}), "apply": apply}
     values = parameters.validate(declared, chosen).plain()
-    folder = folders.new_run(path.stem, out_dir)
-    output = folder / path.name
-    shutil.copyfile(path, output)  # so that there is one to report on, however early the run ends
-    with _variables({**(environ or {}), "LABKIT_RUN_DIR": str(folder)}), _sigterm_as_interrupt():
-        interrupted = _execute(path, output, {each: values[each] for each in chosen})
-    return reports.write(output, folder, name=path.stem, interrupted=interrupted)
+    around = {**os.environ, **(environ or {})}
+    order = Order(
+        runbook=path.stem,
+        notebook=str(path.resolve()),
+        sha256=digest(path),
+        parameters={each: values[each] for each in chosen},
+        environ={each: around[each] for each in ENGINE_VARIABLES if each in around},
+        limit=limit,
+        step_limit=step_limit,
+    )
+    with Interruptions().handled() as interruptions:
+        folder = folders.new_run(path.stem, out_dir)
+        with locks.held(folder):
+            journal = Journal.create(folder, asdict(order))
+            return carry_out(order, journal, interruptions, environ=environ or {}, progress=progress)
 
 
-def _execute(path: Path, output: Path, values: Mapping[str, Any]) -> str:
+def carry_out(
+    order: Order,
+    journal: Journal,
+    interruptions: Interruptions,
+    *,
+    environ: Mapping[str, str],
+    progress: Progress | None = None,
+) -> Outcome:
+    """Execute the notebook of *order* in the folder of its *journal*, and write how it ended.
+
+    *environ*: more variables for the kernel, which are written down nowhere.
+    """
+    folder = journal.path.parent
+    output = folder / Path(order.notebook).name
+    shutil.copyfile(order.notebook, output)  # so that there is one to report on, however early the run ends
+    options = {
+        "environ": _environ(order, {**environ, "LABKIT_RUN_DIR": str(folder)}),
+        "journal": journal,
+        "limit": order.limit,
+        "step_limit": order.step_limit,
+        "progress": progress or Silent(),
+    }
+    interrupted = _execute(order, output, options, interruptions)
+    if interrupted:
+        journal.write("run-interrupted", reason=interrupted)
+    outcome = reports.write(output, folder, name=order.runbook, interrupted=interrupted)
+    told = {"status": outcome.status, "exit_code": outcome.exit_code, "engine": outcome.engine}
+    journal.write("run-ended", **told, seconds=outcome.seconds)
+    return outcome
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _environ(order: Order, more: Mapping[str, str]) -> dict[str, str]:
+    """The kernel's environment: ours, but the engine that the run began with."""
+    kept = {name: value for name, value in os.environ.items() if name not in ENGINE_VARIABLES}
+    return {**kept, **order.environ, **more}
+
+
+def _execute(order: Order, output: Path, options: Mapping[str, Any], interruptions: Interruptions) -> str:
     """Execute the notebook; returns what ended it from outside, or an empty string."""
     import papermill
-    from nbclient.exceptions import DeadKernelError
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.engines import papermill_engines
+    from papermill.exceptions import PapermillException
 
+    from labkit.runbook.engine import NAME, LabkitEngine
+
+    papermill_engines.register(
+        NAME, LabkitEngine
+    )  # also where labkit was not installed with its entry points
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
-        papermill.execute_notebook(
-            path,
-            output,
-            dict(values),
-            kernel_name="python3",
-            progress_bar=False,
-            extra_arguments=["--log-level=ERROR"],  # or the kernel warns about its own local sockets
-            shutdown_kernel="immediate",  # a graceful end stalls for seconds, now and then
-        )
-    except papermill.PapermillExecutionError:
-        return ""  # the notebook holds the error
+        with interruptions.allowed():
+            papermill.execute_notebook(
+                order.notebook,
+                str(output),
+                order.parameters,
+                engine_name=NAME,
+                kernel_name="python3",
+                progress_bar=False,
+                extra_arguments=["--log-level=ERROR"],  # or the kernel warns about its own local sockets
+                **options,
+            )
+    except KeyboardInterrupt:
+        return f"interrupted by {interruptions.received or 'SIGINT'}"
+    except CellTimeoutError:
+        return _limit_reached(order)
     except DeadKernelError:
         return "the kernel died"
-    except KeyboardInterrupt:
-        return "interrupted"
+    except (papermill.PapermillExecutionError, PapermillException):
+        return ""  # the notebook holds the error
     except Exception as error:  # whatever a kernel can do to us, the run has failed and gets its report
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-@contextmanager
-def _variables(chosen: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: the kernel is shut down and the report is written."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _limit_reached(order: Order) -> str:
+    limits = {"a step": order.step_limit, "the run": order.limit}
+    told = " or ".join(f"{what} {limit:g} s" for what, limit in limits.items() if limit)
+    return f"a time limit was reached: {told}"

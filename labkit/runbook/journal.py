@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from labkit.errors import LabkitError, UsageError
+from labkit.runbook.redaction import mask
 
 __all__ = ["FILE", "Entry", "Journal", "Kind"]
 
@@ -133,7 +134,7 @@ class Journal:
                 if end.torn:
                     os.ftruncate(descriptor, end.size)
                     end, _ = _append(descriptor, end, "torn", {"bytes": end.torn})
-                self._end, entry = _append(descriptor, end, kind, _masked(facts))
+                self._end, entry = _append(descriptor, end, kind, mask(facts))
         except OSError as error:
             raise LabkitError(
                 f"the journal {self.path} cannot be written, so nothing more is done",
@@ -206,10 +207,6 @@ def _append(descriptor: int, end: _End, kind: str, facts: dict[str, Any]) -> tup
     if kind not in _AFTERWARDS:
         os.fdatasync(descriptor)
     return _End(entry.n, entry.hash, end.size + len(line)), entry
-
-
-def _masked(facts: dict[str, Any]) -> dict[str, Any]:
-    return facts
 
 
 def _hash(entry: Entry) -> str:

@@ -20,6 +20,7 @@ import pytest
 from labkit import faults, runbook
 from labkit.engine import Engine
 from labkit.errors import UsageError
+from labkit.runbook.journal import Journal
 
 pytestmark = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 NAME = "diagnose-exit-137"
@@ -120,6 +121,7 @@ def test_a_run_that_broke_off_is_never_a_success(source: str, tmp_path: Path) ->
     assert (outcome.status, outcome.exit_code) == ("failed", 1)
     assert outcome.failure is not None
     assert sorted(path.name for path in Path(outcome.folder).iterdir()) == [
+        "journal.jsonl",
         "outcome.json",
         "report.html",
         "some book.ipynb",
@@ -149,9 +151,9 @@ def kernels(folder: Path) -> Iterator[int]:
             continue
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_ends_cleanly(sent: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM: no kernel is left, and the report says that the run was interrupted."""
+    """Ctrl-C, SIGTERM, SIGHUP: no kernel is left, and journal and report say that the run was interrupted."""
     path = written(tmp_path, f"open({str(tmp_path / 'started')!r}, 'w')", "import time; time.sleep(100)")
     code = "import sys; from pathlib import Path; from labkit import runbook;"
     code += "print(runbook.run(sys.argv[1], out_dir=Path(sys.argv[2])).model_dump_json())"
@@ -165,7 +167,15 @@ def test_an_interrupted_run_ends_cleanly(sent: signal.Signals, tmp_path: Path) -
     assert list(kernels(tmp_path / "runs"))
     process.send_signal(sent)
     outcome = json.loads(process.communicate(timeout=20)[0])
-    assert (outcome["status"], outcome["failure"]["message"]) == ("failed", "interrupted")
+    assert (outcome["status"], outcome["failure"]["message"]) == (
+        "failed",
+        f"interrupted by {sent.name}",
+    )
+    assert [each.kind for each in Journal.open(Path(outcome["folder"])).verify()][-3:] == [
+        "step-failed",
+        "run-interrupted",
+        "run-ended",
+    ]
     assert list(kernels(tmp_path / "runs")) == []
     assert (Path(outcome["folder"]) / "report.html").exists()
 
@@ -255,7 +265,12 @@ def test_a_run_leaves_notebook_report_and_json(engine: Engine, tmp_path: Path) -
     assert first.folder != second.folder
     folder = Path(first.folder)
     assert folder.stat().st_mode & 0o077 == 0
-    assert sorted(path.name for path in folder.iterdir()) == [f"{NAME}.ipynb", "outcome.json", "report.html"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{NAME}.ipynb",
+        "journal.jsonl",
+        "outcome.json",
+        "report.html",
+    ]
     assert runbook.Outcome.model_validate_json((folder / "outcome.json").read_text()) == first
 
     page = (folder / "report.html").read_text()

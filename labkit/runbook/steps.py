@@ -1,0 +1,210 @@
+"""Executing a notebook step by step: each code cell journaled ahead, its messages masked, its time limited."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbformat import NotebookNode
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.exceptions import PapermillException
+from papermill.log import logger
+
+from labkit.engine.processes import Process
+from labkit.runbook.journal import Journal
+from labkit.runbook.progress import Progress, Silent
+from labkit.runbook.redaction import mask
+from labkit.runbook.saving import Saving
+
+__all__ = ["Stepping", "execute"]
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_RECORDS = "application/vnd.labkit."
+
+
+def execute(
+    saving: Saving,
+    kernel_name: str,
+    *,
+    log_output: bool = False,
+    start_timeout: float = 60,
+    execution_timeout: float | None = None,
+    input_path: str | None = None,
+    limit: float | None = None,
+    step_limit: float | None = None,
+    progress: Progress | None = None,
+    environ: Mapping[str, str] | None = None,
+    journal: Journal | None = None,
+    **options: Any,
+) -> None:
+    """Execute the notebook that *saving* holds, on the kernel *kernel_name*.
+
+    *limit*, *step_limit*: seconds.  *environ*: the kernel's environment (default: ours).  *journal*: where
+    the steps are written (default: that of the run this process belongs to, if any).  All other options are
+    papermill's, for nbclient.  Raises `CellTimeoutError` when a limit is reached, and `DeadKernelError`.
+    """
+    del input_path  # papermill gives it to every engine
+    options = {
+        # a graceful end stalls for seconds, now and then
+        "shutdown_kernel": "immediate",
+        **options,
+        "timeout": execution_timeout or options.get("timeout"),
+        "startup_timeout": start_timeout,
+        "kernel_name": kernel_name,
+        "log": logger,
+        "log_output": log_output,
+    }
+    stepping = Stepping(
+        saving,
+        journal or Journal.current(),
+        limits=(limit, step_limit),
+        progress=progress or Silent(),
+        **options,
+    )
+    stepping.execute(**({"env": dict(environ)} if environ is not None else {}))
+    _refuse_early_exit(saving.nb)
+
+
+def _refuse_early_exit(notebook: NotebookNode) -> None:
+    """A runbook that was left with ``sys.exit()`` did not run to its end; papermill would call it a success."""
+    if "labkit" not in notebook.metadata:
+        return
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error" and output.ename == "SystemExit":
+                raise PapermillException(
+                    f"cell {index} called sys.exit(): the runbook did not run to its end"
+                )
+
+
+class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publishes no types
+    """papermill's client, with a journal.
+
+    *limits*: seconds for the whole notebook and for each cell, either of them None.
+    """
+
+    def __init__(
+        self,
+        saving: Saving,
+        journal: Journal | None,
+        *,
+        limits: tuple[float | None, float | None],
+        progress: Progress,
+        **options: Any,
+    ) -> None:
+        self._limit, self._step_limit = limits
+        self._began = time.monotonic()
+        self._progress = progress
+        self._journal = journal
+        if (self._limit or self._step_limit) and not options.get("timeout_func"):
+            options["timeout_func"] = self._seconds_left
+        super().__init__(saving, **options)
+
+    def start_new_kernel(self, **options: Any) -> None:
+        """Start the kernel so that it ends with this process, however this process ends."""
+        assert self.km is not None
+        if "kernel_provisioner" not in (self.km.kernel_spec.metadata or {}):
+            options["preexec_fn"] = _end_with_parent()
+        super().start_new_kernel(**options)
+
+    def papermill_execute_cells(self) -> None:
+        """Execute each cell, as papermill does, and stop at the first that fails."""
+        section = ""
+        self._progress.begin(sum(map(_has_code, self.nb.cells)))
+        for index, cell in enumerate(self.nb.cells):
+            section = _heading(cell) or section
+            try:
+                self.nb_man.cell_start(cell, index)
+                with self._step(index, section) if _has_code(cell) else _nothing():
+                    self.execute_cell(cell, index)
+            except CellExecutionError as error:
+                self.nb_man.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
+                break
+            except CellTimeoutError as error:
+                self.nb_man.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
+                raise
+            finally:
+                self.nb_man.cell_complete(self.nb.cells[index], cell_index=index)
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
+        """Take in one message of the kernel, without the secrets in it; records are journaled."""
+        output = super().process_message({**msg, "content": mask(msg["content"])}, cell, cell_index)
+        if output and self._journal:
+            for media_type, record in output.get("metadata", {}).items():
+                if media_type.startswith(_RECORDS):
+                    self._journal.write("record", cell=cell_index, type=media_type, record=record)
+        return output
+
+    @contextmanager
+    def _step(self, index: int, section: str) -> Iterator[None]:
+        self._progress.step(section)
+        began = time.monotonic()
+        self._write("step-started", cell=index, section=section, kernel=self._kernel())
+        try:
+            yield
+        except BaseException as error:
+            told = {"error": getattr(error, "ename", type(error).__name__), "seconds": _since(began)}
+            self._write("step-failed", cell=index, section=section, **told)
+            raise
+        self._write("step-done", cell=index, section=section, seconds=_since(began))
+
+    def _write(self, kind: Any, **facts: Any) -> None:
+        if self._journal:
+            self._journal.write(kind, **facts)
+
+    def _kernel(self) -> list[int] | None:
+        """The kernel's process, so that what is left of it can be told from others later."""
+        pid = getattr(getattr(self.km, "provisioner", None), "pid", None)
+        try:
+            process = Process.of(pid) if pid else None
+        except ProcessLookupError:
+            return None
+        return [process.pid, process.started] if process else None
+
+    def _seconds_left(self, _: NotebookNode) -> float | None:
+        limits = [self._step_limit] if self._step_limit else []
+        if self.timeout:
+            limits.append(self.timeout)
+        if self._limit:
+            limits.append(max(0.01, self._limit - (time.monotonic() - self._began)))
+        return min(limits, default=None)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 4)
+
+
+def _has_code(cell: NotebookNode) -> bool:
+    return cell.cell_type == "code" and bool(cell.source.strip())
+
+
+def _heading(cell: NotebookNode) -> str:
+    """The last heading in a cell of prose."""
+    if cell.cell_type != "markdown":
+        return ""
+    headings = [line for line in cell.source.splitlines() if line.startswith("#")]
+    return headings[-1].lstrip("# ") if headings else ""
+
+
+def _end_with_parent() -> Callable[[], None]:
+    """To be called in a new process: the kernel of the operating system ends it when its parent has ended."""
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: nothing may be loaded after it
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
