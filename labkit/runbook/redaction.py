@@ -5,7 +5,7 @@ credentials of registries, and what containers and images carry in variables, la
 (`sweep`); these are masked wherever they appear, also escaped or in base64.  *Shapes*: ``NAME=value`` where the name looks
 secret, passwords in URLs, bearer tokens, private keys; these are masked although nobody knew of them.
 
-Before a file is written, `assert_clean` looks once more, and refuses: better no report than one with a password.
+Before a file is written, `write_clean` looks once more, and refuses: better no report than one with a password.
 """
 
 from __future__ import annotations
@@ -26,7 +26,18 @@ from labkit.errors import LabkitError, UsageError
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["MASK", "SHORTEST", "Secrets", "assert_clean", "known", "looks_secret", "mask", "sweep"]
+__all__ = [
+    "MASK",
+    "SHORTEST",
+    "SecretFound",
+    "Secrets",
+    "assert_clean",
+    "known",
+    "looks_secret",
+    "mask",
+    "sweep",
+    "write_clean",
+]
 
 T = TypeVar("T")
 
@@ -217,13 +228,34 @@ def mask(thing: T, *, shapes: bool = True) -> T:
     return known.mask(thing, shapes=shapes)
 
 
-def assert_clean(text: str, name: str) -> None:
-    """Raise `LabkitError` when a known secret is in *text*, which is to be written to the file *name*."""
-    if known.appear_in(text):
-        raise LabkitError(
+class SecretFound(LabkitError):
+    """Something was not written, since a known secret was in it; *what* names it, and nothing shows the secret."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
             f"{name} is not written: a secret was found in what it would hold",
             try_="report this as a defect of labkit, without the secret",
         )
+
+
+def assert_clean(text: str, name: str) -> None:
+    """Raise `SecretFound` when a known secret is in *text*, which is to be written to the file *name*."""
+    if known.appear_in(text) or known.appear_in(name):
+        raise SecretFound(mask(name))
+
+
+def write_clean(path: Path, text: str) -> None:
+    """Write *text* to the file *path*, whole or not at all, readable by its user alone.
+
+    It is for text that was masked.  Raises `SecretFound` when a known secret is still in it, or in the file's name;
+    nothing is written then, and what was there stays.
+    """
+    assert_clean(text, path.name)
+    aside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    aside.replace(path)
 
 
 # -- where secrets are learned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -202,3 +203,17 @@ def test_a_sweep_learns_what_an_engine_carries(engine: Engine, tmp_path, monkeyp
     redaction.sweep(engine, secrets)
     text = " ".join([*canaries.values(), auth, "ordinary-value"])
     assert secrets.mask(text) == " ".join([MASK] * 5 + ["ordinary-value"])
+
+
+def test_a_file_is_written_whole_and_clean_or_not_at_all(tmp_path: Path) -> None:
+    """What was there stays when a secret is in the new text or in the name; only the user may read what is written."""
+    redaction.known.add("canary-of-a-file")
+    path = tmp_path / "report.md"
+    redaction.write_clean(path, "first ✓")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("first ✓", 0o600)
+    with pytest.raises(redaction.SecretFound, match=r"report\.md is not written"):
+        redaction.write_clean(path, "a canary-of-a-file b")
+    with pytest.raises(redaction.SecretFound) as refused:
+        redaction.write_clean(tmp_path / "canary-of-a-file.md", "x")
+    assert "canary" not in str(refused.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["report.md"] and path.read_text() == "first ✓"
