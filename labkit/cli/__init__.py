@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from labkit.cli import engines, faults, images, packs, runbooks, ways_in
+from labkit.cli import engines, faults, images, packs, runbooks, runs, ways_in
 from labkit.errors import LabkitError
 
 __all__ = ["app", "main"]
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.add_typer(ways_in.commands)
 app.add_typer(runbooks.commands)
+app.add_typer(runs.commands)
+app.add_typer(runs.listing, name="runs")
 app.add_typer(engines.commands, name="engine")
 app.add_typer(packs.commands, name="pack")
 app.add_typer(images.commands, name="images")

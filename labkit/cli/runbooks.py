@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from labkit.cli.shared import AsJson, show_table
+from labkit.cli.shared import AsJson, Quiet, seconds, show_outcome, show_table
 
 __all__ = ["commands"]
 
@@ -51,17 +50,31 @@ def run(
     engine: Annotated[
         str | None, typer.Option(help="A private engine of yours [default: DOCKER_HOST, else the context].")
     ] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="Time for the whole run, such as 10m [default: none].")
+    ] = None,
+    step_limit: Annotated[str | None, typer.Option(help="Time for each step, such as 90s.")] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a runbook against an engine: evidence, diagnosis, plan and, with --apply, action and verification."""
     from labkit import runbook
     from labkit.engine import commandline, records
+    from labkit.runbook.progress import showing
 
     environ = commandline.environ(records.find(engine).folder) if engine else {}
-    outcome = runbook.run(
-        name, runbook.assignments(parameter or []), apply=apply or None, out_dir=out, environ=environ
-    )
-    _show_outcome(outcome, as_json)
+    with showing(quiet=quiet or as_json, engine=environ.get("DOCKER_HOST")) as progress:
+        outcome = runbook.run(
+            name,
+            runbook.assignments(parameter or []),
+            apply=apply or None,
+            out_dir=out,
+            environ=environ,
+            limit=seconds("--limit", limit),
+            step_limit=seconds("--step-limit", step_limit),
+            progress=progress,
+        )
+    show_outcome(outcome, as_json, quiet=quiet)
 
 
 @commands.command()
@@ -73,15 +86,4 @@ def report(
     """Make report and JSON from a runbook's notebook that was executed in another way."""
     from labkit import runbook
 
-    _show_outcome(runbook.report(executed, out), as_json)
-
-
-def _show_outcome(outcome: Any, as_json: bool) -> NoReturn:
-    if as_json:
-        print(outcome.model_dump_json(indent=1))
-    else:
-        print(outcome)
-        print(f"\nreport  {outcome.folder}/report.html")
-        if outcome.failure:
-            print(f"\nlabkit: {outcome.failure.message}", file=sys.stderr)
-    raise typer.Exit(outcome.exit_code)
+    show_outcome(runbook.report(executed, out), as_json)

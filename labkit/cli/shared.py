@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-__all__ = ["AsJson", "EngineName", "show_table"]
+if TYPE_CHECKING:
+    from labkit.runbook import Outcome
+
+__all__ = ["AsJson", "EngineName", "Quiet", "seconds", "show_outcome", "show_table"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors; the exit code tells.")]
 EngineName = Annotated[str, typer.Argument(help="An engine's name or id, from `labkit engine list`.")]
 
 
@@ -25,3 +29,28 @@ def show_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def show_outcome(outcome: Outcome, as_json: bool, *, quiet: bool = False) -> NoReturn:
+    """Print how a run ended, and exit with its code."""
+    if as_json:
+        print(outcome.model_dump_json(indent=1))
+    elif not quiet:
+        print(outcome)
+        print(f"\nreport  {outcome.folder}/report.html")
+    if outcome.failure and not as_json:
+        print(f"\nlabkit: {outcome.failure.message}", file=sys.stderr)
+    raise typer.Exit(outcome.exit_code)
+
+
+def seconds(option: str, given: str | None) -> float | None:
+    """A time that was *given* as text, such as ``90s`` or ``10m``.  Raises `UsageError` for any other text."""
+    if given is None:
+        return None
+    from labkit.errors import UsageError
+    from labkit.observe.quantities import Duration
+
+    try:
+        return float(Duration.parse(given))
+    except ValueError as error:
+        raise UsageError(f"{option} is not a time", seen=repr(given), expected=str(error)) from None

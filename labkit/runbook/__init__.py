@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from labkit.runbook.parameters import assignments, check
     from labkit.runbook.plans import Plan
     from labkit.runbook.reports import report
+    from labkit.runbook.resume import resume
     from labkit.runbook.verification import stays_up
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "outcome",
     "raise_memory",
     "report",
+    "resume",
     "run",
     "start_again",
     "stays_up",
@@ -52,6 +54,7 @@ _HOMES = {
     "labkit.runbook.parameters": ["assignments", "check"],
     "labkit.runbook.plans": ["Plan"],
     "labkit.runbook.reports": ["report"],
+    "labkit.runbook.resume": ["resume"],
     "labkit.runbook.verification": ["stays_up"],
 }
 

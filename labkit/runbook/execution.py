@@ -11,18 +11,20 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from labkit import __version__
-from labkit.runbook import folders, locks, parameters, reports
+from labkit.errors import LabkitError
+from labkit.runbook import folders, leftovers, locks, parameters, reports
 from labkit.runbook.interruptions import Interruptions
 from labkit.runbook.journal import Journal
 from labkit.runbook.outcomes import Outcome
 from labkit.runbook.progress import Progress, Silent
 
-__all__ = ["ENGINE_VARIABLES", "Order", "carry_out", "digest", "run"]
+__all__ = ["ENGINE_VARIABLES", "Order", "carry_out", "clear_away", "digest", "run"]
 
 ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 """What decides which engine a run talks to; a resumed run talks to the same."""
@@ -112,10 +114,26 @@ def carry_out(
     interrupted = _execute(order, output, options, interruptions)
     if interrupted:
         journal.write("run-interrupted", reason=interrupted)
+        clear_away(order, journal)
     outcome = reports.write(output, folder, name=order.runbook, interrupted=interrupted)
     told = {"status": outcome.status, "exit_code": outcome.exit_code, "engine": outcome.engine}
     journal.write("run-ended", **told, seconds=outcome.seconds)
     return outcome
+
+
+def clear_away(order: Order, journal: Journal) -> None:
+    """End what a run that was cut off has left: its kernel, and containers that worked for its actions."""
+    entries = journal.entries()
+    leftovers.end_processes(entries)
+    actions = [entry.kind for entry in entries if entry.kind in ("action-started", "action-done")]
+    if actions[-1:] != ["action-started"]:
+        return
+    from labkit.engine import open_engine
+
+    url, context = order.environ.get("DOCKER_HOST"), order.environ.get("DOCKER_CONTEXT")
+    # an engine that does not answer now is for the run to tell of, when it goes on
+    with suppress(LabkitError), open_engine("attach", url=url, context=None if url else context) as engine:
+        leftovers.remove_containers(engine, journal.path.parent.name)
 
 
 def digest(path: Path) -> str:

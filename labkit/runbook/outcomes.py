@@ -13,6 +13,7 @@ from labkit.observe.records import Record
 from labkit.observe.tables import Table
 from labkit.runbook.parameters import Parameters
 from labkit.runbook.plans import Applied, Plan
+from labkit.runbook.resume import first
 from labkit.runbook.verification import Verification
 
 if TYPE_CHECKING:
@@ -146,6 +147,8 @@ def outcome(
 
     Also written as JSON to the folder that ``LABKIT_RUN_DIR`` names, if it is set.
     """
+    # of a run that was resumed, what its first pass has seen
+    finding, plan = first(finding), first(plan)
     made = Outcome(
         engine=f"{engine.url}, version {engine.client.version()['Version']}",
         status=status_of(finding, applied, verification),
