@@ -9,10 +9,12 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
+import select
 import socket
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ __all__ = ["Forwarder", "PublishedPort", "published", "read_ports"]
 
 GUEST = "10.0.2.100"
 """The engine's own address on the link that slirp4netns makes (slirp4netns(1))."""
+
+STOP_SEEN = 0.2
+"""After how many seconds it is seen that the daemon no longer listens."""
 
 WATCHED = ("start", "die", "destroy", "rename", "connect", "disconnect")
 
@@ -67,8 +72,8 @@ def read_ports(state: Path) -> list[PublishedPort]:
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path, timeout: float | None = 10) -> None:
-        super().__init__("localhost", timeout=timeout)
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
         self._path = path
 
     def connect(self) -> None:
@@ -90,28 +95,43 @@ class Forwarder:
         ] = {}  # what is published: (forward's id, local port)
 
     def follow(self) -> None:
-        """Bring the forwards up to date now and at each event, for as long as this process lives."""
+        """Bring the forwards up to date now and at each event, for as long as this process lives.
+
+        Whatever goes wrong is written to standard error, once, and tried again.
+        """
+        told = ""
         while True:
-            with suppress(OSError, http.client.HTTPException, ValueError):
+            try:
                 for _ in self._events():
                     self.update()
-            time.sleep(0.05)  # the daemon is down, or restarts
+            except (ConnectionError, FileNotFoundError, http.client.RemoteDisconnected):
+                pass  # the daemon is down, or restarts
+            except Exception as error:
+                if told != (told := f"published ports: {type(error).__name__}: {error}"):
+                    print(told, file=sys.stderr, flush=True)
+            time.sleep(0.05)
 
     def _events(self) -> Iterator[None]:
+        """Nothing, once at the start and whenever something has happened; ends with the daemon's listening.
+
+        Before it ends, a daemon waits up to five seconds for whoever still reads (measured on 26.1), so we must not.
+        """
         filters = quote(json.dumps({"type": ["container", "network"], "event": list(WATCHED)}))
-        connection = UnixConnection(self._docker, timeout=None)
-        connection.request("GET", f"/events?filters={filters}")
-        response = connection.getresponse()
-        yield None  # the subscription stands: what happened before it is seen now, what comes later has an event
-        while response.readline():
-            yield None
+        with closing(UnixConnection(self._docker)) as connection:
+            connection.connect()
+            stream = connection.sock
+            response = _ask(connection, f"/events?filters={filters}")
+            yield None  # the subscription stands: what happened before it is seen now, what comes later has an event
+            while self._docker.exists() and not response.isclosed():
+                if select.select([stream], [], [], STOP_SEEN)[0]:
+                    if not stream.recv(65536):
+                        return
+                    yield None
 
     def update(self) -> None:
         """Compare what is published with what is forwarded, and make them equal."""
-        connection = UnixConnection(self._docker)
-        connection.request("GET", "/containers/json")
-        containers = json.load(connection.getresponse())
-        connection.close()
+        with closing(UnixConnection(self._docker)) as connection:
+            containers = json.load(_ask(connection, "/containers/json"))
         wanted = {(row.protocol, row.engine_address, row.engine_port): row for row in published(containers)}
         for key in [key for key in self._active if key not in wanted]:
             forward, _ = self._active.pop(key)
@@ -119,7 +139,7 @@ class Forwarder:
         rows = [self._forward(key, row) for key, row in wanted.items()]
         rows.sort(key=lambda row: (row.container, row.container_port, row.protocol))
         fresh = self._state.with_suffix(".new")
-        fresh.write_text(json.dumps([asdict(row) for row in rows]))
+        fresh.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
         fresh.replace(self._state)
 
     def _forward(self, key: tuple[str, str, int], row: PublishedPort) -> PublishedPort:
@@ -157,16 +177,29 @@ class Forwarder:
         return answer
 
 
+def _ask(connection: UnixConnection, path: str) -> http.client.HTTPResponse:
+    connection.request("GET", path)
+    response = connection.getresponse()
+    if response.status != http.HTTPStatus.OK:
+        raise http.client.HTTPException(f"GET {path}: {response.status} {response.read(500).decode()}")
+    return response
+
+
 def published(containers: list[dict[str, Any]]) -> Iterator[PublishedPort]:
     """What running *containers* (rows of ``GET /containers/json``) publish over IPv4, not reached from anywhere yet."""
     for container in containers:
         for port in container.get("Ports") or []:
             address = port.get("IP", "")
             if port.get("PublicPort") and port["Type"] in ("tcp", "udp") and ":" not in address:
-                name = container["Names"][0].lstrip("/")
                 yield PublishedPort(
-                    name, port["PrivatePort"], port["Type"], address, port["PublicPort"], None
+                    _name(container), port["PrivatePort"], port["Type"], address, port["PublicPort"], None
                 )
+
+
+def _name(container: dict[str, Any]) -> str:
+    """Its own name, not one that a link gave it; its id where it has none (any more)."""
+    names = container.get("Names") or [container["Id"][:12]]
+    return str(min(names, key=lambda name: name.count("/"))).lstrip("/")
 
 
 def _unspecified(address: str) -> bool:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import threading
 import time
 import urllib.request
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 import labkit
-from labkit.engine import Engine, images
+from labkit.engine import Engine, images, ports
 
 SERVE = ["sh", "-c", "echo hello from $HOSTNAME >/index.html; exec httpd -f -p 80 -h /"]
 
@@ -132,3 +137,75 @@ def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
         except OSError:
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+def test_the_daemon_stops_at_once(engine: Engine) -> None:
+    """Following the daemon's events does not hold up its stop, which 26.1 would wait five seconds for."""
+    for _ in range(2):
+        time.sleep(0.5)  # the follower has subscribed again
+        before = time.monotonic()
+        engine.stop()
+        took = time.monotonic() - before
+        engine.start()
+        assert took < 3
+
+
+# -- what an engine may answer, without an engine
+
+ROW = {"PrivatePort": 80, "Type": "tcp", "PublicPort": 8080, "IP": "0.0.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(["/web"], "web"), (["/proxy/alias", "/web"], "web"), ([], "0123456789ab"), (None, "0123456789ab")],
+)
+def test_a_row_is_named(names: list[str] | None, expected: str) -> None:
+    """A container is called by its own name, not by a link's; one that is being removed has none, and goes by its id."""
+    (port,) = ports.published([{"Id": "0123456789abcdef", "Names": names, "Ports": [ROW]}])
+    assert port.container == expected
+
+
+FOLLOW = """
+import sys
+from pathlib import Path
+from labkit.engine.ports import Forwarder
+Forwarder(*map(Path, sys.argv[1:])).follow()
+"""
+
+
+def test_the_follower_survives_error_answers(tmp_path: Path) -> None:
+    """An error answer and nonsense are told once each in the keeper's log, and the next good answer is used."""
+    answers = [
+        b"500 x\r\n\r\nbroken",
+        b"500 x\r\n\r\nbroken",
+        b'200 x\r\n\r\n{"message": 1}',
+        b"200 x\r\n\r\nno json",
+    ]
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection = listener.accept()[0]
+                asked = connection.recv(4096)
+                if asked.startswith(b"GET /events"):
+                    answer = b"200 x\r\n\r\n"
+                else:
+                    answer = answers.pop(0) if answers else b"200 x\r\n\r\n[]"
+                connection.sendall(b"HTTP/1.0 " + answer)
+                connection.close()
+
+    files = [str(tmp_path / name) for name in ("none", "docker.sock", "ports.json")]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(files[1])
+        listener.listen()
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        follower = subprocess.Popen([sys.executable, "-c", FOLLOW, *files], stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + 20
+        while not Path(files[2]).exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        follower.kill()
+    assert ports.read_ports(Path(files[2])) == []
+    told = follower.communicate()[1].splitlines()
+    assert len(told) == 3, told
+    assert "500 broken" in told[0]
+    assert all(line.startswith("published ports: ") for line in told)
