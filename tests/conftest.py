@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 import labkit
 from labkit.engine import Engine, packs
+
+os.environ["LABKIT_ZYGOTE"] = (
+    "0"  # a process that outlives its starter would be residue; its own tests start some
+)
 
 PACKS = ["debian-13", "debian-12"]
 """Docker 26.1 and Docker 20.10."""

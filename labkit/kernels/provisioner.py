@@ -1,0 +1,196 @@
+"""Forked kernels for everybody who starts kernels with jupyter_client: papermill, nbval, nbclient, JupyterLab.
+
+The kernelspec ``labkit`` names this provisioner.  Where no zygote can be had the kernel is an ordinary ipykernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pathlib
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from jupyter_client.connect import port_names
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+from labkit.errors import LabkitError
+from labkit.kernels import client, starting, wire
+
+__all__ = ["ForkedProvisioner"]
+
+START_SECONDS = 20.0
+"""How long a kernel may wait for a zygote that does its imports."""
+
+
+class Forked:
+    """A kernel that was forked: what `subprocess.Popen` offers for one that was started."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.connection = connection  # the kernel lives as long as we hold this
+        connection.setblocking(False)
+        self._seen = b""
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal, or None while it lives."""
+        while self.returncode is None:
+            try:
+                data = self.connection.recv(4096)
+            except BlockingIOError:
+                return None
+            except OSError:
+                data = b""
+            self._seen += data
+            if not data:
+                status = wire.parsed(self._seen)
+                self.returncode = os.waitstatus_to_exitcode(status["status"]) if status else -signal.SIGKILL
+                self.connection.close()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Its exit code, once it is known."""
+        return self.poll()
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkedProvisioner(LocalProvisioner):
+    """A local provisioner whose kernels are forks of the zygote."""
+
+    _launched = False
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """As for a local kernel; ports are not reserved, since a forked kernel chooses them while it binds them."""
+        if self.parent is not None:
+            self.parent.cache_ports = False
+        return await super().pre_launch(**kwargs)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        """Fork a kernel, or start an ordinary one."""
+        fresh, self._launched = not self._launched, True
+        try:
+            forked = await asyncio.get_running_loop().run_in_executor(None, _forked, cmd, kwargs, fresh)
+        except (OSError, ValueError, LabkitError) as error:
+            print(f"labkit: no forked kernel ({error}); this one starts the ordinary way", file=sys.stderr)
+            forked = None
+        if forked is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        connection, reply = forked
+        self.process = Forked(connection, reply["pid"])  # type: ignore[assignment]
+        self.pid = self.pgid = reply["pid"]
+        self.cwd = kwargs.get("cwd", pathlib.Path.cwd())
+        self._learn(reply["ports"])
+        return self.connection_info
+
+    def _learn(self, ports: dict[str, int]) -> None:
+        self.connection_info.update(ports)  # type: ignore[typeddict-item]
+        for name, port in ports.items():
+            setattr(self.parent, name, port)
+
+    async def kill(self, restart: bool = False) -> None:
+        """Kill the kernel; of a forked one the end is awaited, since who looks too early looks again 0.1 s later."""
+        await super().kill(restart)
+        if isinstance(self.process, Forked):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended(self.process), 1)
+
+    async def _ended(self, process: Forked) -> None:
+        while process.poll() is None:
+            await _readable(process.connection)
+
+    async def wait(self) -> int | None:
+        """Wait for the kernel's end, without polling where it was forked."""
+        if isinstance(self.process, Forked):
+            await self._ended(self.process)
+            code, self.process = self.process.returncode, None
+            return code
+        return await super().wait()
+
+
+def _forked(
+    cmd: list[str], options: dict[str, Any], fresh: bool
+) -> tuple[socket.socket, dict[str, Any]] | None:
+    """A forked kernel, where forking is wanted; starts a zygote when there is none, or a stale one."""
+    if not starting.wanted():
+        return None
+    for _ in range(2):
+        connection = starting.connect()
+        if connection is None:
+            starting.start()
+            connection = starting.connect(START_SECONDS)
+        if connection is not None:
+            with suppress(ConnectionError):  # a stale one goes without a word
+                reply = _ask(connection, cmd, options, fresh)
+                if reply is not None:
+                    return connection, reply
+            connection.close()
+    raise OSError("the fork server did not answer")
+
+
+def _ask(
+    connection: socket.socket, cmd: list[str], options: dict[str, Any], fresh: bool
+) -> dict[str, Any] | None:
+    """Have a kernel forked; None when the zygote does not take us."""
+    module = cmd.index("ipykernel_launcher")
+    null = os.open(os.devnull, os.O_RDWR)
+    folder = os.open(options.get("cwd") or ".", os.O_PATH | os.O_DIRECTORY)
+    try:
+        files = [
+            null,
+            *(_file(options.get(name), number) for name, number in (("stdout", 1), ("stderr", 2))),
+            folder,
+        ]
+        client.ask(
+            connection,
+            files,
+            kind="kernel",
+            argv=cmd[module:],
+            environ=dict(options.get("env") or os.environ),
+            fresh=fresh,
+            ports=list(port_names),
+        )
+    finally:
+        os.close(null)
+        os.close(folder)
+    connection.settimeout(START_SECONDS)
+    if connection.recv(1) != b"+":
+        return None
+    reply = wire.receive(connection)
+    return reply if reply and "ports" in reply else None
+
+
+def _file(chosen: Any, number: int) -> int:
+    """The descriptor for a stream of the kernel: that of a file that was given, or our own."""
+    with suppress(AttributeError, OSError, ValueError):
+        return int(chosen.fileno())
+    if isinstance(chosen, int) and chosen >= 0:
+        return chosen
+    return number
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(connection, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)

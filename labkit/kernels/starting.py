@@ -1,0 +1,116 @@
+"""Finding the zygote of this user and Python, starting one, and ending them all.
+
+A zygote has three files in ``runtime()``: its socket, a lock that it holds while it lives (so that two starters
+make one), and a log that says why, if it could not start.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from labkit import paths
+from labkit.kernels import wire
+from labkit.kernels.identity import identity
+
+__all__ = ["connect", "end_all", "place", "start", "wanted"]
+
+KEPT = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "XDG_RUNTIME_DIR", "VIRTUAL_ENV")
+"""What a zygote keeps of its starter's environment: no secrets, since it outlives the starter."""
+
+BEGIN = "import sys; del sys.path[0]; from labkit.kernels.zygote import main; main()"
+"""Not by -m, which looks for modules in the folder where it starts; not with -P, which a kernel would keep."""
+
+
+def wanted() -> bool:
+    """Whether zygotes may be used: ``LABKIT_ZYGOTE=0`` says no."""
+    return os.environ.get("LABKIT_ZYGOTE") != "0"
+
+
+def place(name: str = "") -> Path:
+    """The socket of the zygote for processes like this one; with other suffixes, its lock and its log."""
+    key = f"{zlib.crc32(identity().encode()):08x}"
+    return paths.runtime() / f"zygote-{key}{name or '.sock'}"
+
+
+def connect(wait: float = 0) -> socket.socket | None:
+    """A connection to the zygote, or None when there is none; waits up to *wait* seconds for one that starts."""
+    end = time.monotonic() + wait
+    path = str(place())
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+        except OSError:
+            connection.close()
+        else:
+            if wire.peer(connection)[1] == os.geteuid():
+                return connection
+            connection.close()
+            return None
+        if time.monotonic() >= end:
+            return None
+        time.sleep(0.01)
+
+
+def start() -> None:
+    """Start a zygote in the background, unless there is one; returns at once.  Raises `OSError`."""
+    import subprocess
+
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT or name.startswith(("PYTHON", "LABKIT_", "LC_", "LANG"))
+    }
+    descriptor = os.open(place(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        # a shell in between, so that nobody has to wait for the zygote's end; the debugger wants no frozen modules
+        subprocess.run(
+            ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-Xfrozen_modules=off", "-c", BEGIN],
+            env={**kept, "OPENBLAS_NUM_THREADS": "1"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=descriptor,
+            start_new_session=True,
+            check=False,
+        )
+    finally:
+        os.close(descriptor)
+
+
+def end_all(*, gently: bool = False, seconds: float = 5) -> list[str]:
+    """End every zygote of this user; returns a line for each, and for what killed ones had left.
+
+    *gently*: one that has kernels or commands running takes no more and ends with the last of them.
+    """
+    import signal
+
+    from labkit.engine.processes import Process
+
+    told = []
+    for lock in sorted(paths.runtime().glob("zygote-*.lock")):
+        process = None
+        with suppress(OSError, ValueError, TypeError):
+            pid, started = lock.read_text().split()
+            process = Process(int(pid), int(started))
+        if process and process.alive:
+            process.signal(signal.SIGHUP if gently else signal.SIGTERM)
+            end = time.monotonic() + seconds
+            while lock.exists() and process.alive and time.monotonic() < end:
+                time.sleep(0.01)
+            told.append(f"fork server {process.pid}: " + ("told to end" if process.alive else "ended"))
+        if not (process and process.alive):
+            _forget(lock)
+    return told
+
+
+def _forget(lock: Path) -> None:
+    """Remove the files of a zygote that has ended."""
+    for suffix in (".sock", ".log", ".lock"):
+        lock.with_suffix(suffix).unlink(missing_ok=True)

@@ -1,0 +1,255 @@
+"""Forked kernels: the same for every program that starts kernels, each fresh, none left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client import BlockingKernelClient, KernelManager
+
+from tests.kernels.conftest import of_runtime, soon, zygotes
+
+IS_FORKED = "import os; assert b'kernels.zygote' in open(f'/proc/{os.getppid()}/cmdline', 'rb').read()"
+
+
+@contextmanager
+def kernel(name: str = "labkit") -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    """A kernel that is ready."""
+    manager = KernelManager(kernel_name=name)
+    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=30)
+        yield manager, client
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def told(client: BlockingKernelClient, code: str) -> str:
+    """What a cell prints; an error is an error."""
+    texts: list[str] = []
+    reply = client.execute_interactive(
+        code, timeout=30, output_hook=lambda message: texts.append(message["content"].get("text", ""))
+    )
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return "".join(texts).strip()
+
+
+def notebook(folder: Path, *sources: str) -> Path:
+    """A notebook of these cells, without outputs, for the kernel ``labkit``."""
+    cells = [nbformat.v4.new_code_cell(source, execution_count=1) for source in sources]
+    spec = {"kernelspec": {"name": "labkit", "display_name": "labkit", "language": "python"}}
+    path = folder / "book.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), path)
+    return path
+
+
+@pytest.mark.parametrize("program", ["papermill", "nbval", "jupyter_client"])
+def test_serves_every_program(program: str, runtime: Path, tmp_path: Path) -> None:
+    """papermill, nbval and a Jupyter server's kernel manager all get a fork when they ask for the kernel labkit."""
+    book = notebook(tmp_path, IS_FORKED)
+    commands = {
+        "papermill": ["-m", "papermill", "-k", "labkit", str(book), str(tmp_path / "out.ipynb")],
+        "nbval": [
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--nbval",
+            "--nbval-kernel-name",
+            "labkit",
+            str(book),
+        ],
+    }
+    if program in commands:
+        done = subprocess.run(
+            [sys.executable, *commands[program]],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    else:
+        with kernel() as (_, client):
+            told(client, IS_FORKED)
+
+
+def test_serves_a_jupyter_server(runtime: Path, tmp_path: Path) -> None:
+    """A Jupyter server starts, restarts and ends forked kernels through its own kernel manager."""
+    code = f"""
+import asyncio, sys
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+
+async def main():
+    manager = AsyncMappingKernelManager(root_dir={str(tmp_path)!r})
+    number = await manager.start_kernel(kernel_name="labkit")
+    one = manager.get_kernel(number)
+    before = one.provisioner.pid, one.shell_port
+    await manager.restart_kernel(number)
+    after = one.provisioner.pid, one.shell_port
+    assert before[0] != after[0] and before[1] == after[1], (before, after)
+    assert await manager.is_alive(number)
+    await manager.shutdown_kernel(number, now=True)
+    print("forked" if type(one.provisioner).__name__ == "ForkedProvisioner" else "not")
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0 and "forked" in done.stdout, done.stdout + done.stderr
+
+
+TAINT = """
+import os, sys, random, signal, resource, numpy, warnings, wave
+os.environ["LEAK"] = "1"; os.chdir("/"); os.umask(0); sys.argv.append("leak"); sys.path.append("/leak")
+signal.signal(signal.SIGUSR1, lambda *_: None); leak = open("/dev/null"); __builtins__.leak = 1
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); numpy.set_printoptions(precision=1)
+"""
+STATE = """
+import os, sys, signal, resource, numpy, json, builtins
+mask = os.umask(0o22); os.umask(mask)
+print(json.dumps([os.environ.get("LEAK"), os.getcwd(), mask, sys.argv[3:], "/leak" in sys.path, "wave" in sys.modules,
+    str(signal.getsignal(signal.SIGUSR1)), str(signal.getsignal(signal.SIGTERM)), "leak" in globals(),
+    hasattr(builtins, "leak"), numpy.get_printoptions()["precision"], resource.getrlimit(resource.RLIMIT_CORE),
+    len([fd for fd in range(200) if os.path.exists(f"/proc/self/fd/{fd}") and os.readlink(f"/proc/self/fd/{fd}")[0] == "/"])]))
+"""
+SEEDS = "import random, numpy, uuid; print(random.random(), numpy.random.random(), uuid.uuid4())"
+
+
+def test_nothing_leaks_from_one_fork_to_the_next(zygote: int) -> None:
+    """Environment, folder, mask, arguments, modules, signals, limits, files and random numbers are each fork's own."""
+    with kernel() as (_, client):
+        before = json.loads(told(client, STATE).splitlines()[-1])
+        first = told(client, SEEDS).split()
+        told(client, TAINT)
+    with kernel() as (_, client):
+        assert json.loads(told(client, STATE).splitlines()[-1]) == before
+        assert not set(first) & set(told(client, SEEDS).split())
+
+
+def test_a_fork_is_like_a_fresh_kernel(zygote: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a cell sees of its process is what it would see in an ordinary kernel."""
+    monkeypatch.setenv("SOME_VARIABLE", "new")
+    monkeypatch.chdir(tmp_path)
+    look = (
+        "import os, sys, signal, locale, tempfile\n"
+        "mask = os.umask(0o22); os.umask(mask)\n"
+        "print(os.environ['SOME_VARIABLE'], os.getcwd(), mask, sys.executable, sys.prefix, sys.path[1:], "
+        "sys.flags.dev_mode, locale.getpreferredencoding(), tempfile.gettempdir(), os.getsid(0) == os.getpid(), "
+        "[str(signal.getsignal(n)) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)], "
+        "sorted(set(os.environ) - {'JPY_PARENT_PID', 'JPY_SESSION_NAME'}), sys.stdin.isatty())"
+    )
+    texts = []
+    for name in ("labkit", "python3"):
+        with kernel(name) as (_, client):
+            texts.append(told(client, look).replace("LABKIT_ZYGOTE", ""))
+    assert texts[0] == texts[1]
+
+
+CLIENT = """
+import subprocess, sys, time
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(kernel_name="labkit", stderr=subprocess.DEVNULL)
+client.execute("import subprocess; subprocess.Popen(['sleep', '1000']); print(1)", reply=True, timeout=20)
+print(manager.provisioner.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("victim", ["client", "zygote", "kernel"])
+def test_a_killed_one_takes_the_fork_along(victim: str, zygote: int, runtime: Path) -> None:
+    """kill -9 of the client, the zygote or the kernel leaves no kernel, and nothing that the kernel had started."""
+    process = subprocess.Popen([sys.executable, "-c", CLIENT], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        forked = int(process.stdout.readline())
+        assert forked in of_runtime(runtime)
+        os.kill({"client": process.pid, "zygote": zygote, "kernel": forked}[victim], signal.SIGKILL)
+        assert soon(lambda: not Path(f"/proc/{forked}").exists())
+        if victim != "zygote":
+            assert soon(lambda: zygotes(runtime) == [zygote] and _zygotes_children(zygote) == [])
+            assert soon(lambda: set(of_runtime(runtime)) <= {zygote, process.pid})
+    finally:
+        process.kill()
+        process.wait()
+        for pid in set(of_runtime(runtime)) - {zygote}:  # an orphan of a kernel whose zygote was killed
+            os.kill(pid, signal.SIGKILL)
+
+
+def _zygotes_children(zygote: int) -> list[str]:
+    return Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()
+
+
+@pytest.mark.parametrize("delay", [0, 0.01, 0.02, 0.04, 0.08])
+def test_a_client_may_die_at_any_moment(delay: float, zygote: int, runtime: Path) -> None:
+    """A client killed while its kernel is being forked and started leaves nothing; the zygote serves the next one."""
+    code = (
+        "from jupyter_client import KernelManager; k = KernelManager(kernel_name='labkit'); "
+        "print(flush=True); k.start_kernel()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    assert soon(lambda: of_runtime(runtime) == [zygote])
+    with kernel() as (_, client):
+        told(client, IS_FORKED)
+
+
+def test_a_dead_kernel_is_seen_at_once(zygote: int) -> None:
+    """A kernel that is killed is not alive any more, and its exit code tells the signal."""
+    with kernel() as (manager, client):
+        told(client, "import os")
+        process = manager.provisioner.process  # type: ignore[union-attr]
+        client.execute("os.kill(os.getpid(), 9)")
+        assert soon(lambda: not manager.is_alive(), 2)
+        assert process.returncode == -signal.SIGKILL
+
+
+def test_interrupt(zygote: int) -> None:
+    """An interrupt ends the cell and not the kernel."""
+    with kernel() as (manager, client):
+        number = client.execute("import time; time.sleep(100)")
+        time.sleep(0.3)
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=10)
+        assert reply["parent_header"]["msg_id"] == number and reply["content"]["ename"] == "KeyboardInterrupt"
+        assert told(client, "print('on')") == "on"
+
+
+def test_without_a_zygote(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LABKIT_ZYGOTE=0: the kernel labkit is an ordinary ipykernel, and no zygote is started."""
+    monkeypatch.setenv("LABKIT_ZYGOTE", "0")
+    with kernel() as (_, client):
+        assert "ipykernel_launcher" in told(client, "print(open('/proc/self/cmdline').read())")
+    assert list(runtime.glob("zygote-*")) == []
+
+
+def test_a_zygote_that_cannot_start(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says so, and the kernel is an ordinary one."""
+    monkeypatch.setattr("labkit.kernels.starting.BEGIN", "raise SystemExit")
+    monkeypatch.setattr("labkit.kernels.provisioner.START_SECONDS", 0.2)
+    with kernel() as (_, client):
+        assert "ipykernel_launcher" in told(client, "print(open('/proc/self/cmdline').read())")
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("labkit:")]
+    assert len(said) == 1 and "ordinary" in said[0]
