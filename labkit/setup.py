@@ -9,10 +9,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 
 from labkit import doctor
 from labkit.engine import images, packs
 from labkit.errors import EngineUnreachable, LabkitError
+from labkit.kernels import specs
 from labkit.progress import Tell
 
 __all__ = ["TEST_IMAGES", "TEST_PACKS", "for_labs", "for_tests"]
@@ -25,6 +27,8 @@ TEST_IMAGES = ("busybox",)
 
 def for_labs(tell: Tell, wanted: Sequence[str] = LAB_IMAGES) -> None:
     """Everything that the labs need: the default engine pack and the images, ready in a prepared state."""
+    with suppress(OSError):  # an environment that is not ours to write: kernels start the ordinary way
+        specs.install()
     if os.environ.get("LABKIT_PROVIDER") == "attach":
         return
     need_private_engine()

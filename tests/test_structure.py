@@ -46,7 +46,7 @@ ALLOWED = {
     "runbook": {"errors", "labels", "paths", "engine", "observe", "lifecycle", "diagnosis"},
     "lab": {"errors", "labels", "paths", "engine", "observe", "lifecycle"},
     "widgets": {"errors", "engine", "observe", "lifecycle", "lab", "runbook"},
-    "setup": {"errors", "engine", "doctor", "progress"},
+    "setup": {"errors", "engine", "doctor", "kernels", "progress"},
     "server": {"errors", "paths", "engine", "progress"},
     "cli": set(LAYERS),
 }

@@ -117,8 +117,9 @@ def engine_logs(
 def engine_gc() -> None:
     """Remove what engines left that could not end in good order (a power cut, kill -9 of everything)."""
     from labkit.engine import prepared, records
+    from labkit.kernels import starting
 
-    told = records.collect()
+    told = [*starting.end_all(gently=True), *records.collect()]
     used = {layer for record in records.listed() for layer in record.facts.get("bound", [])}
     stale = prepared.collect(used)
     for line in [*told, *([f"{stale} image layers that nothing uses: removed"] if stale else [])]:

@@ -90,11 +90,13 @@ def uninstall(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = 
     from labkit.engine import records
     from labkit.engine.keeper import erase
     from labkit.engine.packs import rootless
+    from labkit.kernels import starting
 
     folders = [paths.home(), paths.runtime()]
     if not yes and not typer.confirm(f"End all engines and delete {folders[0]} and {folders[1]}?"):
         raise typer.Exit(1)
     server.end_all()
+    starting.end_all()
     for record in records.listed():
         record.stop()
     records.collect()
