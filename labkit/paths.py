@@ -2,18 +2,41 @@
 
 ``home()`` holds what is kept (packs, images, prepared states, runs); ``runtime()`` holds what lives only as long as an
 engine (sockets, logs).  ``LABKIT_HOME`` and ``LABKIT_RUNTIME`` move them.
+
+A file named `MARKER` says that a folder is labkit's.  A folder that holds other things and no marker is not taken, and
+the mode of a folder that was there already is never changed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
 
 from labkit.errors import LabkitError, UsageError
 
-__all__ = ["free_bytes", "home", "need_space", "runtime"]
+__all__ = [
+    "MARKER",
+    "contents",
+    "free_bytes",
+    "home",
+    "is_engine",
+    "jupyter_environ",
+    "need_space",
+    "runtime",
+]
+
+MARKER = ".labkit"
+_ENGINE = r"[A-Za-z0-9][A-Za-z0-9-]{0,30}-[0-9a-f]{6}"
+_OURS = {
+    "LABKIT_HOME": re.compile(
+        rf"engines|images|jupyter|layers|packs|prepared|runs|\.import-\d+\.tar\.gz|\.{_ENGINE}\.saved"
+    ),
+    "LABKIT_RUNTIME": re.compile(rf"{_ENGINE}|lab-[0-9a-f]{{8}}\.json|zygote-[0-9a-f]{{8}}\.\w+"),
+}
+"""What labkit makes in each of the two folders, by name."""
 
 
 def home() -> Path:
@@ -56,15 +79,63 @@ def _private_folder(path: Path, variable: str) -> Path:
         raise UsageError(
             f"cannot make the folder {path}", seen=str(error), try_=f"set {variable} to a folder of your own"
         ) from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise UsageError(
-            f"{path} is not a folder of yours",
+            f"{path} is not a folder of yours alone",
             seen=f"owner {status.st_uid}, mode {stat.filemode(status.st_mode)}",
-            try_=f"set {variable} to a folder of your own",
+            expected=f"owner {os.geteuid()}, mode drwx------",
+            try_=f"set {variable} to a folder that does not exist yet",
         )
-    if status.st_mode & 0o077:
-        path.chmod(0o700)
+    if not (path / MARKER).exists():
+        _take(path, variable)
     return path
+
+
+def _take(path: Path, variable: str) -> None:
+    """Mark *path* as labkit's; raise `UsageError` where it holds what labkit did not make."""
+    ours, strange = contents(path, variable)
+    # a home of before there was a marker has packs in it; a folder with nothing but `images` may be anybody's
+    if strange or (variable == "LABKIT_HOME" and ours and path / "packs" not in ours):
+        raise UsageError(
+            f"{path} holds what is not labkit's",
+            seen=", ".join(sorted(entry.name for entry in strange or ours)[:5]),
+            expected="an empty folder, or one that labkit made",
+            try_=f"set {variable} to a folder that does not exist yet",
+        )
+    try:
+        (path / MARKER).write_text(
+            "labkit made this folder; `labkit uninstall` removes what labkit keeps in it\n"
+        )
+    except OSError as error:
+        raise LabkitError(f"cannot write to {path}", seen=str(error)) from error
+
+
+def contents(folder: Path, variable: str) -> tuple[list[Path], list[Path]]:
+    """What lies in *folder*, which *variable* names: what labkit made there, but for the marker, and what it did not."""
+    entries = sorted(entry for entry in folder.iterdir() if entry.name != MARKER)
+    ours = [entry for entry in entries if _OURS[variable].fullmatch(entry.name)]
+    return ours, [entry for entry in entries if entry not in ours]
+
+
+def is_engine(name: str) -> bool:
+    """Whether a folder of this *name* can be an engine's."""
+    return re.fullmatch(_ENGINE, name) is not None
+
+
+def jupyter_environ() -> dict[str, str]:
+    """Environment variables that keep what Jupyter and its kernels write for themselves in `home`."""
+    folder = home() / "jupyter"
+    return {
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "npm_config_cache": str(
+            folder / "npm"
+        ),  # JupyterLab asks npm where it is, and npm writes a log of that
+    }
 
 
 def free_bytes(folder: Path) -> int:

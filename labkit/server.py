@@ -57,7 +57,10 @@ def running_lab(root: Path = ROOT) -> str | None:
 
 
 def end_all(seconds: float = 15) -> None:
-    """End every lab of this user, whatever checkout it belongs to, and wait up to so many *seconds* for it."""
+    """End every lab of this user, whatever checkout it belongs to, and wait up to so many *seconds* for it.
+
+    Raises `LabkitError` for one that does not end.
+    """
     for state in paths.runtime().glob("lab-*.json"):
         with suppress(OSError, ValueError, KeyError):
             process = Process(**json.loads(state.read_text())["process"])
@@ -65,6 +68,10 @@ def end_all(seconds: float = 15) -> None:
             end = time.monotonic() + seconds
             while process.alive and time.monotonic() < end:
                 time.sleep(0.05)
+            if process.alive:
+                raise LabkitError(
+                    f"the lab of process {process.pid} does not end", try_=f"kill -9 {process.pid}"
+                )
 
 
 def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> Generator[str, None, None]:
@@ -131,15 +138,7 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
         **os.environ,
         **engine.environ,
         "JUPYTER_TOKEN": token,  # not on the command line, which everybody can read
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "IPYTHONDIR": str(home / "ipython"),
-        "npm_config_cache": str(
-            home / "npm"
-        ),  # JupyterLab asks npm where it is, and npm writes a log of that
+        **paths.jupyter_environ(),
         "PATH": f"{engine.environ.get('PATH', os.environ.get('PATH', ''))}",
     }
     command = [

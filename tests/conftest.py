@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import labkit
+from labkit import paths
 from labkit.engine import Engine, packs
 
 os.environ["LABKIT_ZYGOTE"] = (
@@ -37,3 +41,21 @@ def engine(module_engine: Engine) -> Iterator[Engine]:
     for volume in module_engine.client.volumes.list():
         volume.remove()
     module_engine.client.networks.prune()
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Path]]:
+    """A labkit home and a runtime folder of the test's own, for what deletes; with links to the packs, and with busybox."""
+    shared, home = paths.home(), tmp_path / "home"
+    for name in ("packs", "images"):
+        (home / name).mkdir(mode=0o700, parents=True)
+    home.chmod(0o700)
+    for pack in PACKS:
+        (home / "packs" / pack).symlink_to(shared / "packs" / pack)
+    for file in (shared / "images").glob("busybox.*"):
+        shutil.copy(file, home / "images")
+    runtime = Path(tempfile.mkdtemp(prefix="lk-", dir="/tmp"))
+    monkeypatch.setenv("LABKIT_HOME", str(home))
+    monkeypatch.setenv("LABKIT_RUNTIME", str(runtime))
+    yield home, runtime
+    shutil.rmtree(runtime, ignore_errors=True)

@@ -29,6 +29,7 @@ LAYERS = [
     "progress",
     "setup",
     "server",
+    "uninstall",
     "cli",
 ]
 ALLOWED = {
@@ -48,6 +49,7 @@ ALLOWED = {
     "widgets": {"errors", "engine", "observe", "lifecycle", "lab", "runbook"},
     "setup": {"errors", "engine", "doctor", "kernels", "progress"},
     "server": {"errors", "paths", "engine", "progress"},
+    "uninstall": {"errors", "paths", "engine", "progress", "server", "kernels"},
     "cli": set(LAYERS),
 }
 """Which parts of labkit each part may import."""

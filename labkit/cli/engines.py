@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from labkit.cli.shared import AsJson, EngineName, show_table
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import EngineUnreachable, LabkitError, UsageError
 from labkit.progress import telling
 
 __all__ = ["commands"]
@@ -94,8 +94,12 @@ def engine_exec(
 
     record = records.find(name)
     environment = {**os.environ, **commandline.environ(record.folder)}
-    if host and record.init is not None:
-        command = NamespaceHost(record.init.pid, user=record.facts["rootless"]).argv(command)
+    if host:
+        if record.init is None:
+            raise EngineUnreachable(
+                f"the engine {record.id} is still starting: it has no host yet", try_="again in a moment"
+            )
+        command = NamespaceHost(record.init, user=record.facts["rootless"]).argv(command)
     try:
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
     except FileNotFoundError:
@@ -115,16 +119,12 @@ def engine_logs(
 
 @commands.command("gc")
 def engine_gc() -> None:
-    """Remove what engines left that could not end in good order (a power cut, kill -9 of everything)."""
-    from labkit.engine import prepared, records
+    """Remove what engines left that could not end in good order, what was half made, and images that nothing uses."""
+    from labkit.engine import leftovers
     from labkit.kernels import starting
 
-    told = [*starting.end_all(gently=True), *records.collect()]
-    used = {layer for record in records.listed() for layer in record.facts.get("bound", [])}
-    stale = prepared.collect(used)
-    for line in [*told, *([f"{stale} image layers that nothing uses: removed"] if stale else [])]:
+    told = [*starting.end_all(gently=True), *leftovers.collect()]
+    for line in told or ["Nothing was left."]:
         print(line)
-    if not told and not stale:
-        print("Nothing was left.")
     if any("could not" in line for line in told):
         raise typer.Exit(1)

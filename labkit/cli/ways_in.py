@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from labkit.cli.shared import AsJson
-from labkit.errors import LabkitError
 from labkit.progress import telling
 
 __all__ = ["commands"]
@@ -86,21 +85,11 @@ def doctor(as_json: AsJson = False) -> None:
 @commands.command()
 def uninstall(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """End every lab and engine of yours and delete everything that labkit keeps on this machine."""
-    from labkit import paths, server
-    from labkit.engine import records
-    from labkit.engine.keeper import erase
-    from labkit.engine.packs import rootless
-    from labkit.kernels import starting
+    from labkit import uninstall as removal
 
-    folders = [paths.home(), paths.runtime()]
-    if not yes and not typer.confirm(f"End all engines and delete {folders[0]} and {folders[1]}?"):
+    home, runtime = removal.folders().values()
+    if not yes and not typer.confirm(
+        f"End all engines and delete what labkit keeps in {home} and {runtime}?"
+    ):
         raise typer.Exit(1)
-    server.end_all()
-    starting.end_all()
-    for record in records.listed():
-        record.stop()
-    records.collect()
-    for folder in folders:
-        if not erase(folder, rootless=rootless()):
-            raise LabkitError(f"could not delete all of {folder}")
-        print(f"deleted {folder}")
+    removal.uninstall(print)

@@ -19,6 +19,7 @@ from labkit.engine import Engine, addresses, commandline, records
 from labkit.engine.addresses import Address
 from labkit.engine.host import Host, MissingHost, NamespaceHost
 from labkit.engine.ports import PublishedPort, published, read_ports
+from labkit.engine.processes import Process
 from labkit.engine.records import Record
 from labkit.errors import EngineUnreachable, UsageError
 
@@ -123,10 +124,12 @@ class Attached(Engine):
 
     @property
     def host(self) -> Host:
-        if self._found_host is None:
+        found = self._found_host
+        # a daemon that was started again has another process
+        if found is None or (isinstance(found, NamespaceHost) and not found.process.alive):
             info = self.client.info()
-            self._found_host = _host_behind(self._address.url, info["ID"], info["DockerRootDir"])
-        return self._found_host
+            found = self._found_host = _host_behind(self._address.url, info["ID"], info["DockerRootDir"])
+        return found
 
     @property
     def ports(self) -> list[PublishedPort]:
@@ -155,7 +158,8 @@ def _host_behind(url: str, engine_id: str, data_root: str) -> Host:
             f"behind the socket is {name or 'a process'} ({pid}), not the daemon: a relay, or a forward"
         )
     # who is not root here can enter only what is in a user namespace of their own: a rootless engine
-    host = NamespaceHost(pid, user=os.geteuid() != 0, reason=f"namespaces of the daemon, process {pid}")
+    reason = f"namespaces of the daemon, process {pid}"
+    host = NamespaceHost(Process.of(pid), user=os.geteuid() != 0, reason=reason)
     if not host.run(["true"], check=False).ok:
         return MissingHost("entering the daemon's namespaces needs root on this machine")
     return host

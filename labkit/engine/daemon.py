@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["answers", "has_ended"]
+if TYPE_CHECKING:
+    import docker
+
+__all__ = ["answers", "complaint", "has_ended"]
 
 
 def answers(api: Path) -> bool:
@@ -31,3 +36,25 @@ def has_ended(init: int) -> bool:
     except OSError:
         return bool(pid)
     return state in "ZX"
+
+
+def complaint(client: docker.DockerClient, log: Path, since: float, offset: int, timeout: float = 10) -> str:
+    """What the daemon, told to reload at *since* (seconds), says against its configuration; nothing once it has taken it.
+
+    It tells a reload by an event, whatever its log level, and a refusal by an error in its *log*, of which *offset* bytes
+    were there before.
+    """
+    wanted = {"type": "daemon", "event": "reload"}
+    end = time.monotonic() + timeout
+    said = ""
+    while time.monotonic() < end:
+        if list(client.events(since=f"{since:.9f}", until=f"{time.time():.9f}", filters=wanted)):
+            return ""
+        if said:
+            return said
+        text = log.read_bytes()[offset:].decode(errors="replace").partition("Got signal to reload")[2]
+        said = "\n".join(line for line in text.splitlines() if "level=error" in line)
+        time.sleep(
+            0.1 if said else 0.01
+        )  # an error may be about something else, and the reload still under way
+    return f"it says nothing about it within {timeout:.0f} s"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labkit.errors import LabkitError, MissingCapability
+from labkit.engine.processes import Process
+from labkit.errors import EngineUnreachable, LabkitError, MissingCapability
 
 __all__ = ["CommandFailed", "Completed", "Host", "MissingHost", "NamespaceHost"]
 
@@ -33,13 +35,21 @@ class Completed:
 
 
 class CommandFailed(LabkitError):
-    """A command on the engine's host ended with an exit code other than 0; *completed* holds all of it."""
+    """A command on the engine's host ended with an exit code other than 0; *completed* holds all of it.
 
-    def __init__(self, completed: Completed) -> None:
-        self.completed = completed
+    *late*: it was killed since it had not ended after so many seconds.
+    """
+
+    def __init__(self, completed: Completed, *, late: float | None = None) -> None:
+        self.completed, self.late = completed, late
+        how = (
+            f"exit code {completed.code}"
+            if late is None
+            else f"it did not end within {late:g} s, and was killed"
+        )
         super().__init__(
             f"`{shlex.join(completed.args)}` failed on the engine's host",
-            seen=f"exit code {completed.code}\n{completed.stderr.strip()[-2000:]}",
+            seen=f"{how}\n{completed.stderr.strip()[-2000:]}",
         )
 
 
@@ -66,20 +76,30 @@ class Host(ABC):
     ) -> Completed:
         """Run *command* on the host and wait for it.
 
-        A string is given to ``sh -c``, a sequence is run as it is.  *timeout* is in seconds.  Raises `CommandFailed`
-        for an exit code other than 0 unless *check* is false, and `MissingCapability` where the host is out of reach.
+        A string is given to ``sh -c``, a sequence is run as it is.  *timeout* is in seconds; a command that takes longer
+        is killed with what it has started, and raises `CommandFailed` too.  Raises `CommandFailed` for an exit code other
+        than 0 unless *check* is false, and `MissingCapability` where the host is out of reach.
         """
         args = ["sh", "-c", command] if isinstance(command, str) else list(command)
-        done = subprocess.run(
+        process = subprocess.Popen(
             self.argv(args),
-            input=input,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=timeout,
-            check=False,
+            start_new_session=True,  # so all that it starts is in one process group, in whatever process namespace
         )
-        completed = Completed(args, done.returncode, done.stdout, done.stderr)
+        with process:
+            try:
+                stdout, stderr = process.communicate(input, timeout)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    said = [(part or b"").decode(errors="replace") for part in (error.stdout, error.stderr)]
+                    raise CommandFailed(Completed(args, -signal.SIGKILL, *said), late=timeout) from None
+                raise
+        completed = Completed(args, process.returncode, stdout, stderr)
         if check and not completed.ok:
             raise CommandFailed(completed)
         return completed
@@ -106,17 +126,30 @@ class MissingHost(Host):
 
 
 class NamespaceHost(Host):
-    """The namespaces in which process *pid* lives, entered with nsenter(1).
+    """The namespaces in which *process* lives, entered with nsenter(1).
 
     *user*: enter its user namespace too, as a rootless engine needs.
     """
 
     available = True
 
-    def __init__(self, pid: int, *, user: bool = False, reason: str = "namespaces on this machine") -> None:
-        self.pid, self.user, self.reason = pid, user, reason
+    def __init__(
+        self, process: Process, *, user: bool = False, reason: str = "namespaces on this machine"
+    ) -> None:
+        self.process, self.user, self.reason = process, user, reason
+
+    @property
+    def pid(self) -> int:
+        """The number of that process, seen from here."""
+        return self.process.pid
 
     def argv(self, command: Sequence[str]) -> list[str]:
+        if not self.process.alive:  # its number may be a stranger's by now
+            raise EngineUnreachable(
+                "the engine's host is gone",
+                seen=f"its process {self.pid} has ended",
+                try_="labkit engine list",
+            )
         flags = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
         if self.user:
             flags += ["--user", "--preserve-credentials"]

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import paths
-from labkit.engine import archives, prepared
+from labkit.engine import archives, packs, prepared
+from labkit.engine.locks import working
 from labkit.engine.packs import Pack, Progress, debootstrap
 from labkit.errors import LabkitError, UsageError
 
@@ -36,6 +37,7 @@ __all__ = [
     "get",
     "import_pack",
     "load",
+    "outdated",
     "prepared_with",
     "stored",
 ]
@@ -47,6 +49,8 @@ SOURCES = ("registry", "build")
 SUITE = "trixie"
 NEEDED_BYTES = 2 * 2**30
 BUILDER = "image-builder"
+STATE = "images-"
+"""How the names of prepared states begin that are made of images."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,7 @@ def get(
     return [found for image in wanted if (found := stored(image.name))]
 
 
+@working()
 def _make(missing: list[Image], progress: Progress, sources: Sequence[str]) -> None:
     from labkit.engine import open_engine
 
@@ -287,8 +292,8 @@ def prepared_with(names: Sequence[str], pack: Pack, progress: Progress = lambda 
     from labkit.engine.sandbox import Sandbox, open_sandbox
 
     images = get(names, progress)
-    ids = json.dumps([prepared.FORMAT, pack.digest, sorted((image.name, image.id) for image in images)])
-    state = f"images-{hashlib.sha256(ids.encode()).hexdigest()[:12]}"
+    ids = [prepared.FORMAT, pack.digest, sorted((image.name, image.id) for image in images)]
+    state = f"{STATE}{hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:12]}"
     if prepared.find(state) is None:
         with _locked(progress):
             if prepared.find(state) is None:
@@ -298,12 +303,31 @@ def prepared_with(names: Sequence[str], pack: Pack, progress: Progress = lambda 
                     # a daemon that finds no networks makes its own; to take up those it finds costs it 150 ms
                     engine.host.run("find /var/lib/docker/network -type f -delete")
                     engine.save(state)
+                made_of = {"pack": pack.digest, "images": {image.name: image.id for image in images}}
+                prepared.note(state, {"format": prepared.FORMAT, **made_of})
     return state
+
+
+def outdated() -> list[str]:
+    """Names of prepared states that were made of images or of a pack that have changed, or are gone, since."""
+    digests = {packs.find(name).digest for name in packs.names()}
+    return [name for name in prepared.names() if name.startswith(STATE) and not _is_current(name, digests)]
+
+
+def _is_current(state: str, digests: set[str]) -> bool:
+    facts = prepared.made_of(state)
+    here = {name: found.id for name in catalogue() if (found := stored(name))}
+    return (
+        facts.get("format") == prepared.FORMAT
+        and facts["pack"] in digests
+        and facts["images"].items() <= here.items()
+    )
 
 
 # -- the image pack
 
 
+@working()
 def export_pack(file: Path, names: Sequence[str] = (), progress: Progress = print) -> list[Stored]:
     """Write images from the store (default: all that are there) to one file, with checksums."""
     archives.check_target(file)
@@ -325,6 +349,7 @@ def export_pack(file: Path, names: Sequence[str] = (), progress: Progress = prin
     return images
 
 
+@working()
 def import_pack(file: Path, progress: Progress = print) -> list[Stored]:
     """Take the images out of *file* into the store; those that are there already are replaced."""
     payload = _store() / f".import-{os.getpid()}.tar"

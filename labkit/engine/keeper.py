@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from labkit.engine import cgroups, daemon, loops
+from labkit.engine import cgroups, daemon, locks, loops
 from labkit.engine.processes import Process
 
 __all__ = ["GO", "clear", "main"]
@@ -57,6 +57,8 @@ class Keeper:
 
     def start(self) -> None:
         """Boot the engine's host and daemon; return when the daemon answers."""
+        self.record["keeper"] = vars(Process.current())
+        self.save()  # from here on it can be asked to end
         made = cgroups.create(self.record["id"]) if self.record["own_cgroups"] else []
         self.record["cgroups"] = [str(path) for path in made]
         self.save()
@@ -69,7 +71,6 @@ class Keeper:
         if scoped:
             self.record["cgroups"] = [str(cgroups.of(init).parent)]
         self.record["init"] = vars(Process.of(init))
-        self.record["keeper"] = vars(Process.current())
         self.save()
         ready = self.start_network(init)
         self.await_daemon(init)
@@ -237,10 +238,16 @@ def clear(record: dict[str, Any], devices: Sequence[int] = ()) -> list[str]:
 
 
 def erase(folder: Path, *, rootless: bool) -> bool:
-    """Delete a folder whatever it holds: files of a rootless engine's other users, files made immutable."""
+    """Delete a folder whatever it holds: files of a rootless engine's other users, files made immutable.
+
+    Of a link, only the link.
+    """
     prefix = ["unshare", "--user", "--map-root-user", "--map-auto"] if rootless else []
     with suppress(OSError):
-        shutil.rmtree(folder)
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
     if folder.exists():
         subprocess.run([*prefix, "rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
     if folder.exists() and shutil.which("chattr"):
@@ -257,6 +264,12 @@ def main(folder: str, data: str) -> int:
         abandon([Path(folder), Path(data)])
         return 1
     record = json.loads((Path(folder) / "engine.json").read_text())
+    with locks.using(Path(data)):  # the owner, who used it until now, lets go when we answer
+        return keep(record)
+
+
+def keep(record: dict[str, Any]) -> int:
+    """Start the engine, keep it to its end, and clear it away; return the exit code."""
     try:
         keeper = Keeper(record)
     except ProcessLookupError:

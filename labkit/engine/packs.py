@@ -22,6 +22,7 @@ from typing import Any
 from labkit import paths
 from labkit.engine import archives
 from labkit.engine.keeper import DIES_WITH_ME, erase
+from labkit.engine.locks import working
 from labkit.errors import EngineUnreachable, LabkitError, UsageError
 
 __all__ = [
@@ -155,6 +156,7 @@ def _machine() -> Pack:
     return Pack(MACHINE, Path("/"), hashlib.sha256(version.encode()).hexdigest(), {"dockerd": version})
 
 
+@working()
 def build(name: str, progress: Progress = print) -> Pack:
     """Make the pack *name* from Debian packages (about half a minute and 500 MiB); return it at once if it is there.
 
@@ -334,6 +336,7 @@ def _unpack(tar: Path, folder: Path) -> None:
         raise LabkitError(f"could not unpack {tar.name}", seen=done.stderr.strip()[-1000:])
 
 
+@working()
 def export_pack(name: str, file: Path, progress: Progress = print) -> None:
     """Write the pack *name* to one file, with checksums."""
     pack = find(name)
@@ -367,6 +370,7 @@ def export_pack(name: str, file: Path, progress: Progress = print) -> None:
         payload.unlink(missing_ok=True)
 
 
+@working()
 def import_pack(file: Path, progress: Progress = print) -> Pack:
     """Take the pack out of *file*; one of the same name that is here already is kept, and returned."""
     _check_user()

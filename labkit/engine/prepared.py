@@ -8,18 +8,35 @@ read-only bind mounts.  Everything else (metadata, volumes, containers' own laye
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from labkit import paths
 from labkit.engine.keeper import erase
+from labkit.engine.locks import working
 from labkit.engine.packs import in_user_namespace, rootless
 from labkit.errors import LabkitError, UsageError
 
-__all__ = ["FORMAT", "Prepared", "collect", "copy_into", "find", "keep", "names", "remove", "store"]
+__all__ = [
+    "FORMAT",
+    "Prepared",
+    "collect",
+    "copy_into",
+    "find",
+    "keep",
+    "made_of",
+    "names",
+    "note",
+    "remove",
+    "size",
+    "store",
+]
 
 FORMAT = 3
 """Of what is kept; 1 kept the engine's ID as well, 2 the networks of a state that is made of images."""
@@ -71,34 +88,73 @@ def copy_into(prepared: Prepared, docker: Path) -> None:
     _run(["cp", "--archive", "--reflink=auto", str(prepared.docker), str(docker)])
 
 
+@working()
 def keep(name: str, docker: Path, bound: Sequence[str]) -> Prepared:
     """Make the data-root *docker* of an engine that has ended into the prepared state *name* (it is moved there).
 
-    *bound*: ids of the layers that were bound into it already.
+    *bound*: ids of the layers that were bound into it already.  Raises `LabkitError` when that fails, as it does on a
+    full disk; *docker* is then as it was.
     """
     find(name)  # refuses a bad name
     inherited = set(bound)
     own = {layer for layer in _image_layers(docker) if (docker / "overlay2" / layer / "diff").is_dir()}
-    store().mkdir(exist_ok=True)
-    for layer in own - inherited:
-        diff = docker / "overlay2" / layer / "diff"
-        if not (store() / layer).exists():
-            _run(["mv", str(diff), str(store() / layer)])
-            _run(["mkdir", str(diff)])
-    fresh = _states() / f".{name}.making"
-    erase(fresh, rootless=rootless())
-    fresh.mkdir(parents=True)
-    _run(["mv", str(docker), str(fresh / "docker")])
-    _run(
-        ["rm", "--force", str(fresh / "docker/engine-id")]
-    )  # every engine that starts from here gets its own
-    kept = sorted(own | {layer for layer in inherited if (fresh / "docker/overlay2" / layer).is_dir()})
-    (fresh / "state.json").write_text(json.dumps({"layers": kept}))
-    remove(name)
-    fresh.rename(_states() / name)
+    kept = own | {layer for layer in inherited if (docker / "overlay2" / layer).is_dir()}
+    fresh = _states() / f".{name}.{os.getpid()}.making"
+    with ExitStack() as undo:
+        undo.callback(erase, fresh, rootless=rootless())
+        try:
+            store().mkdir(exist_ok=True)
+            fresh.mkdir(parents=True)
+            (fresh / "state.json").write_text(json.dumps({"layers": sorted(kept)}))
+            for layer in sorted(own - inherited):
+                _store_layer(docker / "overlay2" / layer / "diff", store() / layer, undo)
+            _move(docker, fresh / "docker", undo)
+            # every engine that starts from here gets its own
+            _run(["rm", "--force", str(fresh / "docker/engine-id")])
+            remove(name)
+            fresh.rename(_states() / name)
+        except OSError as error:
+            raise LabkitError(f"could not keep the prepared state {name!r}", seen=str(error)) from error
+        undo.pop_all()
     found = find(name)
     assert found is not None
     return found
+
+
+def _store_layer(diff: Path, stored: Path, undo: ExitStack) -> None:
+    if not stored.exists():
+        _move(diff, stored, undo)
+        undo.callback(_run, ["rm", "--force", "--recursive", str(diff)])
+        _run(["mkdir", str(diff)])
+
+
+def _move(source: Path, target: Path, undo: ExitStack) -> None:
+    _run(["mv", "--no-target-directory", str(source), str(target)])
+    undo.callback(_run, ["mv", "--no-target-directory", str(target), str(source)])
+
+
+def note(name: str, made_of: dict[str, Any]) -> None:
+    """Write down what the prepared state *name* was made of, to tell later whether it is still wanted (`made_of`)."""
+    file = _states() / name / "state.json"
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps({**json.loads(file.read_text()), "made_of": made_of}))
+    fresh.replace(file)
+
+
+def made_of(name: str) -> dict[str, Any]:
+    """What was noted for the prepared state *name*; nothing where nothing was."""
+    try:
+        return dict(json.loads((_states() / name / "state.json").read_text()).get("made_of", {}))
+    except (OSError, ValueError):
+        return {}
+
+
+def size(docker: Path) -> int:
+    """Bytes on disk of a data-root: what a copy of it takes."""
+    command = in_user_namespace(["du", "--summarize", "--block-size=1", str(docker)])
+    # files come and go under a daemon that runs, which du complains of
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(done.stdout.split()[0])
 
 
 def _image_layers(docker: Path) -> set[str]:
@@ -111,7 +167,10 @@ def remove(name: str) -> None:
 
 
 def collect(in_use: set[str]) -> int:
-    """Delete the layers that no prepared state and none of the engines, which use *in_use*, needs; return how many."""
+    """Delete the layers that no prepared state and none of the engines, which use *in_use*, needs; return how many.
+
+    To be called only while nothing is made in home (`labkit.engine.locks.alone`).
+    """
     wanted = {layer for name in names() if (state := find(name)) for layer in state.layers}
     stale = (
         [path for path in store().glob("*") if path.name not in wanted | in_use] if store().exists() else []

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from labkit import paths
-from labkit.engine import cgroups
+from labkit.engine import cgroups, locks
 from labkit.engine.keeper import clear, erase
 from labkit.engine.processes import Process
 from labkit.errors import UsageError
 
-__all__ = ["Record", "collect", "find", "listed", "stale"]
+__all__ = ["NOTE", "Record", "bound_layers", "collect", "elsewhere", "find", "listed", "stale"]
+
+NOTE = "engine.json"
+"""In an engine's data folder: what it uses of home, and where its runtime folder is."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Record:
     def alive(self) -> bool:
         """Whether its keeper runs."""
         keeper = self._process("keeper")
-        # a keeper writes its number down a moment after its start
-        return keeper.alive if keeper else _young(self.folder)
+        # a keeper writes its number down a moment after its start; until then its owner uses the data folder
+        return keeper.alive if keeper else locks.in_use(Path(self.facts["data"]))
 
     @property
     def init(self) -> Process | None:
@@ -103,7 +106,10 @@ def stale() -> list[Record]:
 
 
 def collect() -> list[str]:
-    """Remove what engines left whose keeper is gone; return a line for each thing removed or that resisted."""
+    """Remove what engines left whose keeper is gone; return a line for each thing removed or that resisted.
+
+    An engine's data may be kept from another runtime folder: only data that nobody uses are removed.
+    """
     told = []
     for record in stale():
         if record.init is not None:
@@ -111,20 +117,57 @@ def collect() -> list[str]:
         cgroups.thaw([Path(path) for path in record.facts.get("cgroups", [])])
         left = clear(record.facts)
         told.append(f"{record.id}: " + (f"could not remove {', '.join(left)}" if left else "removed"))
-    known = {record.id for record in listed()}
-    folders = list((paths.home() / "engines").glob("*")) + [
-        p for p in paths.runtime().iterdir() if p.is_dir() and not (p / "engine.json").exists()
-    ]
-    for folder in folders:
-        if folder.name not in known and not _young(folder):
-            erased = erase(folder, rootless=os.geteuid() != 0)
-            told.append(f"{folder}: " + ("removed" if erased else "could not be removed"))
+    for folder in _abandoned():
+        erased = erase(folder, rootless=os.geteuid() != 0)
+        told.append(f"{folder}: " + ("removed" if erased else "could not be removed"))
+    known = {record.id for record in listed()} | set(elsewhere())
     for parent in cgroups.parents():
         for group in parent.glob("*/"):
             abandoned = group.name not in known and not _young(group) and cgroups.is_empty(group)
             if abandoned and cgroups.remove(group, deadline=0.5):
                 told.append(f"{group}: removed")
     return told
+
+
+def _abandoned() -> list[Path]:
+    """Folders of engines that have no record, and that nobody uses."""
+    known = {record.id for record in listed()}
+    data = [folder for folder in _data_folders() if not locks.in_use(folder)]
+    runtime = [
+        path for path in paths.runtime().iterdir() if path.is_dir() and not (path / "engine.json").exists()
+    ]
+    return [
+        folder
+        for folder in (*data, *runtime)
+        if paths.is_engine(folder.name) and folder.name not in known and not _young(folder)
+    ]
+
+
+def _data_folders() -> list[Path]:
+    return sorted((paths.home() / "engines").glob("*"))
+
+
+def elsewhere() -> dict[str, str]:
+    """Engines that run from another runtime folder with data in our home, and that folder."""
+    known = {record.id for record in listed()}
+    found = {}
+    for folder in _data_folders():
+        if folder.name not in known and locks.in_use(folder):
+            found[folder.name] = str(_noted(folder).get("runtime", "(unknown)"))
+    return found
+
+
+def bound_layers() -> set[str]:
+    """Ids of the stored image layers that engines use, whatever their runtime folder."""
+    told = [record.facts for record in listed()] + [_noted(folder) for folder in _data_folders()]
+    return {str(layer) for facts in told for layer in facts.get("bound", [])}
+
+
+def _noted(data: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        noted: dict[str, Any] = json.loads((data / NOTE).read_text())
+        return noted
+    return {}
 
 
 def _young(folder: Path) -> bool:

@@ -14,14 +14,14 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import paths
-from labkit.engine import Engine, cgroups, commandline, daemon, packs, prepared, records, rootfs
-from labkit.engine.host import Host, NamespaceHost
+from labkit.engine import Engine, cgroups, commandline, daemon, locks, packs, prepared, records, rootfs
+from labkit.engine.host import CommandFailed, Host, NamespaceHost
 from labkit.engine.keeper import GO, START_TIMEOUT, erase
 from labkit.engine.ports import PublishedPort, read_ports
 from labkit.engine.processes import Process
@@ -36,6 +36,7 @@ __all__ = ["DETACHED", "Sandbox", "open_sandbox", "start_detached"]
 HERE = Path(__file__).parent
 NEEDED_BYTES = 256 * 2**20
 DETACHED = 0
+CONFIG_FILE = "/etc/docker/daemon.json"
 DEFAULT_CONFIG = {
     # 10.0.2.2 is this machine as the engine sees it (slirp4netns(1)): a registry here needs no certificate
     "insecure-registries": ["10.0.2.2/32"],
@@ -133,11 +134,17 @@ class Sandbox(Engine):
 
     # -- from nothing to a daemon that answers
 
-    def _boot(self) -> None:
+    def _boot(self, docker: Path | None = None) -> None:
+        """*docker*: a data-root to go on with (it is moved), in place of a copy of the prepared state."""
+        if docker is None:
+            paths.need_space(paths.home(), NEEDED_BYTES, "start an engine")
         try:
             self._keeper = self._start_keeper()
-            self._write_folders()
-            self._await_keeper(self._keeper)
+            self.data.mkdir(parents=True)
+            with locks.using(self.data):
+                with locks.working():
+                    self._write_folders(docker)
+                self._await_keeper(self._keeper)
         except BaseException:
             self._end()
             raise
@@ -164,12 +171,10 @@ class Sandbox(Engine):
             start_new_session=True,
         )
 
-    def _write_folders(self) -> None:
-        paths.need_space(paths.home(), NEEDED_BYTES, "start an engine")
+    def _write_folders(self, docker: Path | None) -> None:
         for name in ("", "run", "host", "lower", "data", "upper"):
             (self.folder / name).mkdir(mode=0o700)
-        self.data.mkdir(parents=True)
-        self._prepare_data()
+        self._prepare_data(docker)
         rootless, machine = packs.rootless(), self.pack.is_machine
         groups = cgroups.available()
         # dockerd's own rootless mode uses control groups through systemd only, and there is none on the host; with groups
@@ -208,12 +213,17 @@ class Sandbox(Engine):
             "boot": str(HERE / "boot.sh"),
             "slirp": self.pack.program("usr/bin/slirp4netns"),
         }
+        note = {"bound": self._bound, "runtime": str(paths.runtime())}
+        (self.data / records.NOTE).write_text(json.dumps(note))
         (self.folder / "engine.json").write_text(json.dumps(record))
 
-    def _prepare_data(self) -> None:
-        """Make the data folder, with the data-root empty or copied from the prepared state."""
+    def _prepare_data(self, docker: Path | None) -> None:
+        """Fill the data folder; the data-root is *docker*, or copied from the prepared state, or empty."""
         for name in ("upper", "work"):
             (self.data / name).mkdir()
+        if docker is not None:
+            docker.rename(self.data / "docker")
+            return
         found = prepared.find(self.state) if self.state else None
         if self.state and found is None:
             raise UsageError(
@@ -241,7 +251,7 @@ class Sandbox(Engine):
                 try_="labkit doctor",
             )
         record = json.loads((self.folder / "engine.json").read_text())
-        self._host = NamespaceHost(record["init"]["pid"], user=record["rootless"])
+        self._host = NamespaceHost(Process(**record["init"]), user=record["rootless"])
 
     # -- reaching it
 
@@ -270,9 +280,10 @@ class Sandbox(Engine):
 
     def _service(self, verb: str) -> None:
         self._disconnect()
-        done = self.host.run(["engine-service", verb], check=False, timeout=60)
-        if not done.ok:
-            raise self._failed(f"did not {verb}", done.stderr.strip())
+        try:
+            self.host.run(["engine-service", verb])
+        except CommandFailed as error:
+            raise self._failed(f"did not {verb}", error.seen) from None
 
     def _failed(self, how: str, seen: str = "") -> EngineFailed:
         return EngineFailed(f"the daemon of {self.name!r} {how}", seen=f"{seen}\n{self.logs(tail=6)}".strip())
@@ -294,25 +305,35 @@ class Sandbox(Engine):
         self._service("kill")
 
     def restart(self, config: dict[str, Any] | None = None) -> None:
-        before = self.host.read("/etc/docker/daemon.json")
         self._service("stop")
-        self._merge(config)
-        try:
+        with self._configured(config):
             self.start()
-        except EngineFailed:
-            self.host.write("/etc/docker/daemon.json", before)
-            raise
 
     def reload(self, config: dict[str, Any] | None = None) -> None:
-        self._merge(config)
-        self._service("reload")
+        with self._configured(config):
+            log = self.folder / "run/dockerd.log"
+            offset, began = log.stat().st_size, time.time()
+            self._service("reload")
+            if said := daemon.complaint(self.client, log, began, offset):
+                raise EngineFailed(f"the daemon of {self.name!r} refuses its new configuration", seen=said)
 
-    def _merge(self, config: dict[str, Any] | None) -> None:
-        """Merge *config* into ``daemon.json`` on the host; a value of None removes a key."""
+    @contextmanager
+    def _configured(self, config: dict[str, Any] | None) -> Iterator[None]:
+        """Merge *config* into ``daemon.json`` on the host (a value of None removes a key) for what is done with it.
+
+        Where that fails, the former file is put back, and the daemon runs with it.
+        """
+        before = self.host.read(CONFIG_FILE)
+        merged = {**json.loads(before), **(config or {})}
+        kept = {key: value for key, value in merged.items() if value is not None}
         if config:
-            merged = {**json.loads(self.host.read("/etc/docker/daemon.json")), **config}
-            kept = {key: value for key, value in merged.items() if value is not None}
-            self.host.write("/etc/docker/daemon.json", json.dumps(kept, indent=2) + "\n")
+            self.host.write(CONFIG_FILE, json.dumps(kept, indent=2) + "\n")
+        try:
+            yield
+        except EngineFailed:
+            self.host.write(CONFIG_FILE, before)
+            self.start()
+            raise
 
     def logs(self, tail: int | None = None) -> str:
         lines = (self.folder / "run/dockerd.log").read_text(errors="replace").splitlines()
@@ -327,8 +348,11 @@ class Sandbox(Engine):
         if in_use:
             self.use()
 
+    @locks.working()
     def save(self, name: str) -> None:
         prepared.find(name)  # refuses a bad name before anything is stopped
+        needed = NEEDED_BYTES + prepared.size(self.data / "docker")  # the engine goes on with a copy
+        paths.need_space(paths.home(), needed, f"save the state of the engine {self.name}")
         in_use = self._environ_before is not None
         self._service("stop")
         aside = paths.home() / f".{self.id}.saved"
@@ -336,8 +360,9 @@ class Sandbox(Engine):
         self._end()
         try:
             prepared.keep(name, aside, self._bound)
-        finally:
-            erase(aside, rootless=packs.rootless())
+        except BaseException:
+            self._boot(aside)
+            raise
         self.state = name
         self._boot()
         if in_use:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labkit import __version__
+from labkit import __version__, paths
 from labkit.errors import LabkitError
 from labkit.runbook import folders, leftovers, locks, parameters, reports
 from labkit.runbook.interruptions import Interruptions
@@ -142,9 +142,9 @@ def digest(path: Path) -> str:
 
 
 def _environ(order: Order, more: Mapping[str, str]) -> dict[str, str]:
-    """The kernel's environment: ours, but the engine that the run began with."""
+    """The kernel's environment: ours, but the engine that the run began with, and nothing written into the user's home."""
     kept = {name: value for name, value in os.environ.items() if name not in ENGINE_VARIABLES}
-    return {**kept, **order.environ, **more}
+    return {**kept, **paths.jupyter_environ(), **order.environ, **more}
 
 
 def _execute(order: Order, output: Path, options: Mapping[str, Any], interruptions: Interruptions) -> str:

@@ -111,7 +111,7 @@ def test_engine_pack_travels_in_one_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 def on_small_disk(size: str, home: str, code: str) -> subprocess.CompletedProcess[str]:
     """Run Python *code* with a labkit home on a disk of *size*, in a mount namespace of its own."""
-    mount = f'mkdir -p "$0" && mount -t tmpfs -o size={size} tmpfs "$0"'
+    mount = f'mkdir -p "$0" && mount -t tmpfs -o mode=0700,size={size} tmpfs "$0"'
     script = f'{mount} && "$1" -c "$2"; code=$?; ls -A "$0" "$0"/* >&2; exit $code'
     return subprocess.run(
         [

@@ -74,7 +74,7 @@ def test_restart_with_live_restore_keeps_containers_running(engine: Engine) -> N
 def test_reload_changes_labels_live(engine: Engine) -> None:
     """reload() has the daemon read daemon.json again without a restart."""
     engine.reload({"labels": ["room=7"]})
-    wait_until(lambda: engine.client.info()["Labels"] == ["room=7"])
+    assert engine.client.info()["Labels"] == ["room=7"]
     engine.reload({"labels": []})
 
 
@@ -85,8 +85,24 @@ def test_bad_configuration_is_refused_and_put_back(engine: Engine) -> None:
         engine.restart({"storage-driver": "punch-cards"})
     assert "punch-cards" in str(caught.value)
     assert engine.host.read("/etc/docker/daemon.json") == before
-    engine.start()
-    assert engine.ping()
+    assert engine.ping(), "the daemon runs with the former configuration"
+
+
+@pytest.mark.parametrize(
+    "config", [{"labels": "no list"}, {"colour": "red"}, {"max-concurrent-downloads": -5}]
+)
+def test_bad_configuration_is_refused_by_a_reload_too(engine: Engine, config: dict[str, object]) -> None:
+    """A reload that the daemon refuses is an error that shows the daemon's words; the former file is back, and in force."""
+    engine.reload({"debug": True})
+    before = engine.host.read("/etc/docker/daemon.json")
+    with pytest.raises(
+        EngineFailed, match=r"level=error .*(labels|colour|invalid max concurrent downloads: -5)"
+    ):
+        engine.reload(config)
+    assert engine.host.read("/etc/docker/daemon.json") == before
+    engine.restart()
+    assert engine.client.info()["Debug"] is True
+    engine.restart({"debug": None})
 
 
 def test_images_survive_daemon_restarts(engine: Engine) -> None:

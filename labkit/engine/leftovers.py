@@ -1,0 +1,48 @@
+"""What nobody needs any more: left by engines and works that were cut off, or outdated; ``labkit engine gc``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labkit import paths
+from labkit.engine import images, locks, prepared, records
+from labkit.engine.keeper import erase
+from labkit.engine.packs import rootless
+
+__all__ = ["collect"]
+
+HALF_MADE = (
+    ".import-*.tar.gz",
+    ".*.saved",
+    "images/.*.tar",
+    "images/.scratch-*",
+    "packs/.*.export.tar.gz",
+    "packs/.*.making",
+    "packs/.scratch-*",
+    "prepared/.*.making",
+)
+"""What a work in ``home()`` has in hand, and itself removes at its end; all of them hold `labkit.engine.locks.working`."""
+
+
+def collect() -> list[str]:
+    """Remove it; return a line for each thing removed, or that resisted (``could not``)."""
+    told = records.collect()
+    home = paths.home()
+    with locks.alone(home) as free:
+        if not free:
+            return [
+                *told,
+                "labkit is making something just now: half-made files and unused images are left until later",
+            ]
+        for pattern in HALF_MADE:
+            told += [_removed(path) for path in sorted(home.glob(pattern))]
+        for state in images.outdated():
+            prepared.remove(state)
+            told.append(f"{state}: made of images or of a pack that have changed, removed")
+        if stale := prepared.collect(records.bound_layers()):
+            told.append(f"{stale} image layers that nothing uses: removed")
+    return told
+
+
+def _removed(path: Path) -> str:
+    return f"{path}: " + ("removed" if erase(path, rootless=rootless()) else "could not be removed")

@@ -1,0 +1,101 @@
+"""`labkit uninstall`: all that labkit made is gone, and nothing else; nothing is deleted under an engine that lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit.engine import records
+from labkit.engine.sandbox import start_detached
+
+
+def uninstall(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "labkit", "uninstall", "--yes"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_uninstall_ends_engines_and_removes_both_folders(own_folders: tuple[Path, Path]) -> None:
+    """A running engine is ended, and home and runtime folder are gone; what a link in them leads to is not."""
+    home, runtime = own_folders
+    pack = (home / "packs/debian-13").resolve()
+    record = start_detached("doomed")
+    assert record.alive
+    done = uninstall()
+    assert done.returncode == 0, done.stderr
+    assert not home.exists() and not runtime.exists() and not record.alive
+    assert (pack / "pack.json").exists()
+
+
+def test_uninstall_leaves_what_labkit_did_not_make(own_folders: tuple[Path, Path]) -> None:
+    """A file of the user's own in labkit's folder stays, with the folder, and is named."""
+    home, runtime = own_folders
+    assert subprocess.run([sys.executable, "-m", "labkit", "pack", "list"], check=False).returncode == 0
+    for folder in own_folders:
+        (folder / "letters").mkdir(exist_ok=True)
+        (folder / "letters/to-mum").touch()
+    (runtime / "lab-0a1b2c").mkdir()
+    done = uninstall()
+    if done.returncode == 2:  # the runtime folder had not been used yet, so it is not labkit's
+        assert "LABKIT_RUNTIME" in done.stderr
+    assert (home / "letters/to-mum").exists() and (runtime / "letters/to-mum").exists()
+
+
+@pytest.mark.parametrize("variable", ["LABKIT_HOME", "LABKIT_RUNTIME"])
+def test_uninstall_refuses_a_folder_that_is_not_labkits(
+    own_folders: tuple[Path, Path], tmp_path: Path, variable: str
+) -> None:
+    """With a variable that names somebody's folder, uninstall is a usage error and deletes nothing at all."""
+    theirs = Path(f"/tmp/lk-theirs-{os.getpid()}")
+    (theirs / "images").mkdir(parents=True)
+    theirs.chmod(0o700)
+    try:
+        done = uninstall(**{variable: str(theirs)})
+        assert done.returncode == 2 and str(theirs) in done.stderr
+        assert (theirs / "images").exists() and own_folders[0].exists()
+    finally:
+        (theirs / "images").rmdir()
+        theirs.rmdir()
+
+
+def test_uninstall_deletes_nothing_under_a_living_engine(own_folders: tuple[Path, Path]) -> None:
+    """Where a keeper does not end, uninstall names its engine, exits with 1 and leaves its folders."""
+    record = start_detached("stubborn")
+    keeper = record.facts["keeper"]["pid"]
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        done = uninstall()
+        assert done.returncode == 1
+        assert record.id in done.stderr and str(keeper) in done.stderr
+        assert Path(record.facts["data"], "docker").exists() and record.folder.exists()
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+        assert records.find("stubborn").stop() or not record.folder.exists()
+
+
+def test_uninstall_refuses_while_an_engine_of_another_runtime_folder_runs(
+    own_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """An engine that was started with another LABKIT_RUNTIME has its data here: it is named, and nothing is deleted."""
+    home, runtime = own_folders
+    record = start_detached("afar")
+    other = Path(f"/tmp/lk-other-{os.getpid()}")
+    try:
+        done = uninstall(LABKIT_RUNTIME=str(other))
+        assert done.returncode == 1
+        assert record.id in done.stderr and str(runtime) in done.stderr
+        assert home.exists() and record.alive
+    finally:
+        assert record.stop()
+        for entry in (other / ".labkit", other):
+            entry.unlink() if entry.is_file() else entry.rmdir()
