@@ -2,10 +2,11 @@
 
 Two nets, since either alone leaks.  *Known values*: secret parameters, this process's own secret variables, the
 credentials of registries, and what containers and images carry in variables, labels and arguments that look secret
-(`sweep`); these are masked wherever they appear, also escaped or in base64.  *Shapes*: ``NAME=value`` where the name looks
-secret, passwords in URLs, bearer tokens, private keys; these are masked although nobody knew of them.
+(`labkit.runbook.sweeps`); these are masked wherever they appear, also escaped or in base64.  *Shapes*: ``NAME=value`` where
+the name looks secret, passwords in URLs, bearer tokens, private keys; these are masked although nobody knew of them.
 
-Before a file is written, `write_clean` looks once more, and refuses: better no report than one with a password.
+All processes of a run know the same values (`labkit.runbook.sharing`).  Before a file is written, `write_clean` looks
+once more, and refuses: better no report than one with a password.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import html
 import json
 import os
 import re
+import shlex
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 from labkit.errors import LabkitError, UsageError
-
-if TYPE_CHECKING:
-    from labkit.engine import Engine
+from labkit.runbook import shapes as looks
+from labkit.runbook.shapes import looks_secret
+from labkit.runbook.sharing import VARIABLE, Shared
 
 __all__ = [
     "MASK",
@@ -35,7 +37,6 @@ __all__ = [
     "known",
     "looks_secret",
     "mask",
-    "sweep",
     "write_clean",
 ]
 
@@ -44,51 +45,29 @@ T = TypeVar("T")
 MASK = "••••••"
 SHORTEST = 6
 """Characters: a shorter value would be found in any text, so it is masked by its shape alone."""
-
-_WORD = (  # anywhere in a name, or as a word of its own
-    r"(?:passwo?r?d|passphrase|secret|credential|requirepass|masterauth|"
-    r"(?:api|access|private|signing|encryption|account|master)[_.-]?key|"
-    r"(?<![a-z])(?:pass|pwd|tokens?|auth)(?![a-z]))"
-)
-_NAME = re.compile(_WORD, re.IGNORECASE)
-_CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_NOT_SECRET = re.compile(
-    r"^(?:old)?pwd$|_(?:file|path|dir|sock|method|type|url|host|enabled|mode|name)$", re.IGNORECASE
-)
-# every repetition is bounded, and names begin where words begin: a megabyte of anything takes a fraction of a second
-_LABEL = r"(?<![\w.-])(?P<name>[\w.-]{1,200})"
-_WORDLIKE = r"(?P<value>[^\s\"'`,;&<>|]{1,4096})"
-_QUOTED = r"(?P<around>[\"'])(?P<value>(?:\\.|(?!(?P=around)).){1,4096})"
-_SHAPES = [
-    # NAME=value, as in an environment; NAME="a value", as in a shell
-    re.compile(rf"{_LABEL}={_WORDLIKE}"),
-    re.compile(rf"{_LABEL}={_QUOTED}", re.DOTALL),
-    # "NAME": "value", as in JSON and in Python
-    re.compile(rf"(?P<quote>[\"']){_LABEL}(?P=quote):\s{{0,9}}{_QUOTED}", re.DOTALL),
-    # --name value, also as two words of a list
-    re.compile(rf"(?<![\w-])--(?P<name>[\w.-]{{1,200}})[\s\"',]{{1,9}}{_WORDLIKE}"),
-    re.compile(r"(?<![\w+.-])[a-zA-Z][\w+.-]{0,30}://[^\s/:@\"']{0,200}:(?P<value>[^\s/@\"']{1,1000})@"),
-    re.compile(r"\bBearer\s+(?P<value>[\w.~+/=-]{8,4096})", re.IGNORECASE),
-    re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?P<value>.{1,20000}?)(?:-----END|$)", re.DOTALL),
-]
-_ORDINARY = {
-    "true",
-    "false",
-    "none",
-    "null",
-    "default",
-    "disabled",
-    "enabled",
-    "required",
-    "password",
-    "secret",
-}
+_ORDINARY = {"true", "false", "none", "null", "default", "disabled", "enabled", "required"}
+_STRUCTURE = """
+cells cell_type code markdown attachments execution_count metadata nbformat nbformat_minor outputs output_type stream stdout
+stderr display_data execute_result update_display_data transient error ename evalue traceback source language_info
+kernelspec display_name language python3 ipykernel papermill parameters injected-parameters default_parameters
+environment_variables input_path output_path start_time end_time duration exception completed pending widgets
+application/vnd.jupyter.widget-state+json text/plain text/html image/png image/svg+xml
+application/vnd.labkit.application+json summary schema_version exit_code runbook engine status healthy fixed failed usage
+unreachable incident unverified refused findings diagnosis object title confidence certain likely undecided evidence
+candidates remedy advice detail plan_hash actions reason changes before after reversible arguments relies_on effects
+touches needed applied action seconds since verification failure message section timings folder container volume network
+image previous run-started step-started step-done step-failed record approval action-started action-done action-skipped
+run-interrupted run-resumed run-ended environ password secret token
+"""
+"""Words that what we write is made of.  A password such as ``container`` cannot be told from them, and masking it would
+break every file."""
+_ANSI = re.compile(r"(?:\x1b|\\u001b|\\x1b)\[[0-9;:]{0,40}m")
+_TAG = re.compile(r"<[^<>]{0,2000}>")
+_NEXT_IN_LIST = re.compile(r'",\s{0,200}"')
 
 
-def looks_secret(name: str) -> bool:
-    """Whether the value of something called *name* is to be kept: ``POSTGRES_PASSWORD`` is, ``TOKENIZER`` is not."""
-    words = _CAMEL_CASE.sub("_", name)
-    return bool(_NAME.search(words)) and not _NOT_SECRET.search(words)
+def _is_ordinary(value: str) -> bool:
+    return value.lower() in _ORDINARY or value.lower() in _STRUCTURE
 
 
 class Secrets:
@@ -96,24 +75,25 @@ class Secrets:
 
     def __init__(self) -> None:
         self._values: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-        self._lock = threading.Lock()
+        self._forms: list[str] | None = None
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._values)
 
     def add(self, value: str) -> None:
-        """Know *value* from now on.  Raises `UsageError` for one that is too short to be told from other text."""
-        if len(value) < SHORTEST:
+        """Know *value* from now on.  Raises `UsageError` for one that cannot be told from other text."""
+        if len(value) < SHORTEST or _is_ordinary(value):
             raise UsageError(
-                "a secret is too short to be kept out of what is written",
-                seen=f"{len(value)} characters",
-                expected=f"at least {SHORTEST}",
+                "a secret cannot be told from other text, so it cannot be kept out of what is written",
+                seen=f"{len(value)} characters" if len(value) < SHORTEST else "a common word",
+                expected=f"at least {SHORTEST} characters, and no word such as 'container'",
             )
         with self._lock:
-            self._values.add(value)
-            self._values.update(line for line in value.splitlines() if len(line) >= 2 * SHORTEST)
-            self._pattern = None
+            if value not in self._values:
+                self._values.add(value)
+                self._values.update(line for line in value.splitlines() if len(line) >= 2 * SHORTEST)
+                self._forms = None
 
     def add_named(self, pairs: Mapping[str, str] | Iterable[str]) -> None:
         """Know the values of those *pairs* (a mapping, or ``NAME=value`` each) whose names look secret.
@@ -122,33 +102,38 @@ class Secrets:
         """
         if not isinstance(pairs, Mapping):
             pairs = dict(pair.partition("=")[::2] for pair in pairs)
-        open_values = {value for name, value in pairs.items() if not looks_secret(name)} | _ORDINARY
+        open_values = {value for name, value in pairs.items() if not looks_secret(name)}
         for name, value in pairs.items():
-            if looks_secret(name) and len(value) >= SHORTEST and value.lower() not in open_values:
-                self.add(value)
+            if looks_secret(name) and value not in open_values:
+                self._add_if_telling(value)
 
     def add_shapes(self, text: str) -> None:
         """Know what `mask` would hide in *text* for its shape."""
-        for shape in _SHAPES:
-            for found in shape.finditer(text):
-                value = found["value"]
-                if _is_secret(found) and len(value) >= SHORTEST and value.lower() not in _ORDINARY:
-                    self.add(value)
+        for value in looks.values(text):
+            self._add_if_telling(value)
 
-    @property
-    def _known(self) -> re.Pattern[str] | None:
+    def _add_if_telling(self, value: str) -> None:
+        if len(value) >= SHORTEST and not _is_ordinary(value):
+            self.add(value)
+
+    def _catch_up(self) -> None:
+        """Learn what others have learned."""
+
+    def _found_in(self, text: str) -> Iterator[str]:
+        """The known values, in whatever form, that *text* holds; the longest first."""
         with self._lock:
-            if self._pattern is None and self._values:
+            if self._forms is None:
                 forms = {form for value in self._values for form in _forms(value)}
-                longest_first = sorted(forms, key=lambda form: (-len(form), form))
-                self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-            return self._pattern
+                self._forms = sorted(forms, key=lambda form: (-len(form), form))
+            forms_now = self._forms
+        return (form for form in forms_now if form in text)
 
     def mask(self, thing: T, *, shapes: bool = True) -> T:
         """*thing* (text, or what JSON can say) with every secret replaced by `MASK`.
 
         *shapes*: also what only looks like a secret; right for outputs, wrong for prose and for source code.
         """
+        self._catch_up()
         return self._mask(thing, shapes)  # type: ignore[no-any-return]
 
     def _mask(self, thing: Any, shapes: bool) -> Any:
@@ -159,7 +144,9 @@ class Secrets:
                 {self._mask(key, False): self._mask_item(key, value, shapes) for key, value in thing.items()}
             )
         if isinstance(thing, list | tuple):
-            return type(thing)(self._mask(each, shapes) for each in thing)
+            return type(thing)(self._mask_list(thing, shapes))
+        if isinstance(thing, int | float) and not isinstance(thing, bool) and any(self._found_in(str(thing))):
+            return MASK
         return thing
 
     def _mask_item(self, key: Any, value: Any, shapes: bool) -> Any:
@@ -167,35 +154,46 @@ class Secrets:
             return MASK
         return self._mask(value, shapes)
 
+    def _mask_list(self, things: list[Any] | tuple[Any, ...], shapes: bool) -> list[Any]:
+        masked = [self._mask(each, shapes) for each in things]
+        if len(masked) > 1 and all(isinstance(each, str) for each in masked):
+            together = "".join(masked)  # lines, perhaps, of one text
+            if any(self._found_in(together)):
+                return [self._mask_text(together, shapes)]
+        return masked
+
     def _mask_text(self, text: str, shapes: bool) -> str:
-        if (pattern := self._known) is not None:
-            text = pattern.sub(MASK, text)
-        if shapes:
-            for shape in _SHAPES:
-                text = shape.sub(_hide, text)
-        return text
+        if "\x1b[" in text:  # colours may stand between the letters; where a secret is, they go
+            bare = _ANSI.sub("", text)
+            masked = self._mask_plain(bare, shapes)
+            return text if masked == bare else masked
+        return self._mask_plain(text, shapes)
+
+    def _mask_plain(self, text: str, shapes: bool) -> str:
+        for form in self._found_in(text):
+            text = text.replace(form, MASK)
+        return looks.hide(text, MASK) if shapes else text
 
     def appear_in(self, text: str) -> bool:
-        """Whether a known value is still in *text*."""
-        pattern = self._known
-        return pattern is not None and pattern.search(text) is not None
+        """Whether a known value is still in *text*, also between its colours, over its lists' lines, or between its tags."""
+        self._catch_up()
+        return any(any(self._found_in(view)) for view in _views(text))
 
 
-def _is_secret(found: re.Match[str]) -> bool:
-    name = found.groupdict().get("name")
-    return name is None or looks_secret(name)
-
-
-def _hide(found: re.Match[str]) -> str:
-    if not _is_secret(found) or found["value"] == MASK:
-        return found[0]
-    begin, end = (place - found.start() for place in found.span("value"))
-    return found[0][:begin] + MASK + found[0][end:]
+def _views(text: str) -> Iterator[str]:
+    """*text*, and what a reader would make of it."""
+    yield text
+    bare = _NEXT_IN_LIST.sub("", _ANSI.sub("", text))
+    if bare != text:
+        yield bare
+    if "<" in bare:
+        yield html.unescape(_TAG.sub("", bare))
 
 
 def _forms(value: str) -> set[str]:
-    """*value* as it may be found in text: as it is, escaped for JSON, Python, HTML and URLs, and in base64."""
+    """*value* as it may be found in text: as it is, escaped for JSON, Python, HTML, URLs and shells, in base64 and in hex."""
     escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    twice = {json.dumps(each)[1:-1] for each in escaped}  # JSON inside of JSON
     forms = {
         value,
         html.escape(value),
@@ -203,22 +201,59 @@ def _forms(value: str) -> set[str]:
         quote(value),
         quote(value, safe=""),
         quote_plus(value),
+        shlex.quote(value).strip("'"),
+        value.encode().hex(),
     }
-    return forms | escaped | _base64_forms(value.encode())
+    return forms | escaped | twice | _base64_forms(value.encode())
 
 
 def _base64_forms(value: bytes) -> set[str]:
     """The characters that *value* alone decides, at each of the three places where it may stand in a longer text."""
     forms = {base64.b64encode(value).decode(), base64.urlsafe_b64encode(value).decode()}
     for shift in range(3):
-        encoded = base64.b64encode(bytes(shift) + value).decode().rstrip("=")
-        begin, end = (0, 2, 3)[shift], -1 if (shift + len(value)) % 3 else None
-        if len(encoded[begin:end]) >= 2 * SHORTEST:
-            forms.add(encoded[begin:end])
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            encoded = encode(bytes(shift) + value).decode().rstrip("=")
+            begin, end = (0, 2, 3)[shift], -1 if (shift + len(value)) % 3 else None
+            if len(encoded[begin:end]) >= 2 * SHORTEST:
+                forms.add(encoded[begin:end])
     return forms
 
 
-known = Secrets()
+class _Known(Secrets):
+    """What this process knows, and what the other processes of its run know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shared: Shared | None = None
+        self._place: str | None = None
+
+    def add(self, value: str) -> None:
+        super().add(value)
+        if shared := self._current():
+            shared.add(value)
+
+    def _catch_up(self) -> None:
+        with self._lock:
+            if shared := self._current():
+                for value in shared.wait():
+                    super().add(value)
+
+    def _current(self) -> Shared | None:
+        """The list of the run that this process belongs to now: its environment says so, also after a fork."""
+        place = os.environ.get(VARIABLE)
+        if place != self._place:
+            with self._lock:
+                if self._shared:
+                    self._shared.close()
+                self._place = place
+                self._shared = Shared.open(place) if place else None
+                self.add_named(os.environ)
+                if self._shared:
+                    self._shared.add(*self._values)
+        return self._shared
+
+
+known = _Known()
 """What this process knows."""
 known.add_named(os.environ)
 
@@ -256,55 +291,3 @@ def write_clean(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     aside.replace(path)
-
-
-# -- where secrets are learned
-
-
-def sweep(engine: Engine, secrets: Secrets = known, seen: set[str] | None = None) -> None:
-    """Learn what the containers and images of *engine* carry, and the credentials that its clients use.
-
-    *seen*: ids that need no second look; those looked at are added.
-    """
-    seen = set() if seen is None else seen
-    _learn_credentials(secrets)
-    api = engine.client.api
-    things = [(row["Id"], api.inspect_container) for row in api.containers(all=True)]
-    things += [(row["Id"], api.inspect_image) for row in api.images()]
-    for id_, inspect in things:
-        if id_ not in seen:
-            _learn_object(secrets, inspect, id_)
-            seen.add(id_)
-
-
-def _learn_object(secrets: Secrets, inspect: Any, id_: str) -> None:
-    import docker.errors
-
-    try:
-        facts = inspect(id_)
-    except docker.errors.APIError:
-        return  # it went in between, with what it carried
-    config = facts.get("Config") or {}
-    variables = dict(pair.partition("=")[::2] for pair in config.get("Env") or [])
-    secrets.add_named(
-        {**(config.get("Labels") or {}), **variables, "name": str(facts.get("Name", "")).lstrip("/")}
-    )
-    for words in (config.get("Cmd"), config.get("Entrypoint"), facts.get("Args")):
-        secrets.add_shapes(" ".join(words or []))
-
-
-def _learn_credentials(secrets: Secrets) -> None:
-    """Those of ``config.json`` of the docker command line: ``auth`` is base64 of ``user:password``."""
-    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    try:
-        entries = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auths", {}).values()
-    except (OSError, ValueError, AttributeError):
-        return
-    for entry in entries:
-        pairs = {
-            f"{key} token": value for key, value in entry.items() if isinstance(value, str) and key != "auth"
-        }
-        if auth := entry.get("auth"):
-            decoded = base64.b64decode(auth + "==").decode(errors="replace")
-            pairs |= {"auth": auth, "password": decoded.partition(":")[2]}
-        secrets.add_named(pairs)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from labkit.engine import Engine
 from labkit.errors import LabkitError, UsageError
-from labkit.runbook import redaction
+from labkit.runbook import redaction, sweeps
 from labkit.runbook.redaction import MASK, Secrets, looks_secret
 
 CANARY = "canary <ä&'\"/\\> 7"
@@ -200,7 +200,7 @@ def test_a_sweep_learns_what_an_engine_carries(engine: Engine, tmp_path, monkeyp
         labels={"com.example.api-key": canaries["label"]},
     )
     secrets = Secrets()
-    redaction.sweep(engine, secrets)
+    sweeps.sweep(engine, secrets)
     text = " ".join([*canaries.values(), auth, "ordinary-value"])
     assert secrets.mask(text) == " ".join([MASK] * 5 + ["ordinary-value"])
 
@@ -217,3 +217,54 @@ def test_a_file_is_written_whole_and_clean_or_not_at_all(tmp_path: Path) -> None
         redaction.write_clean(tmp_path / "canary-of-a-file.md", "x")
     assert "canary" not in str(refused.value)
     assert [each.name for each in tmp_path.iterdir()] == ["report.md"] and path.read_text() == "first ✓"
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        "\x1b[31mcana\x1b[0m\x1b[1;32mry-in-pieces\x1b[0m",
+        ["a can", "ary-in-pieces b"],
+        {"text": ["canary-\n", "x", {"canary-in-pieces": 1}]},
+        {"application/json": {"a": ["canary-in-pieces"]}},
+    ],
+)
+def test_a_value_in_pieces_is_masked(thing: object) -> None:
+    """Colours between its letters, and the lines of a list, hide no secret."""
+    secrets = Secrets()
+    secrets.add("canary-in-pieces")
+    masked = json.dumps(secrets.mask(thing, shapes=False), ensure_ascii=False)
+    assert MASK in masked and not secrets.appear_in(masked)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(["a can", "ary-in-pieces"], indent=1),
+        "<span>cana</span><b>ry-in</b>-pieces",
+        "\x1b[31mcana\x1b[0mry-in-pieces",
+        json.dumps("\x1b[31mcana\x1b[0mry-in-pieces"),
+        json.dumps(json.dumps({"a": "canary-in-pieces"})),
+    ],
+)
+def test_the_last_look_sees_what_a_reader_would(text: str) -> None:
+    """Lists, tags, colours and escapes hide no secret from it."""
+    secrets = Secrets()
+    secrets.add("canary-in-pieces")
+    assert secrets.appear_in(text)
+
+
+def test_numbers_can_be_secrets() -> None:
+    """papermill makes a number of a secret that looks like one; truth values stay."""
+    secrets = Secrets()
+    secrets.add("73190455")
+    assert secrets.mask({"pin": 73190455, "n": 7319, "on": True}) == {"pin": MASK, "n": 7319, "on": True}
+
+
+@pytest.mark.parametrize("word", ["container", "Failed", "output", "metadata", "password"])
+def test_a_word_of_the_files_themselves_is_no_secret(word: str) -> None:
+    """Masking it would break every notebook and every outcome; as a parameter it is refused, in an engine it is passed over."""
+    secrets = Secrets()
+    secrets.add_named({"DB_PASSWORD": word})
+    assert len(secrets) == 0
+    with pytest.raises(UsageError, match="cannot be told"):
+        secrets.add(word)

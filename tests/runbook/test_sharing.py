@@ -1,0 +1,83 @@
+"""What one process of a run knows, the others know; and it lies in memory alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from labkit.errors import LabkitError
+from labkit.runbook import redaction
+from labkit.runbook.sharing import VARIABLE, Shared
+
+
+def test_what_one_adds_the_others_find_once() -> None:
+    """Each reader sees each value once, whoever added it."""
+    first = Shared.create()
+    second = Shared.open(first.place)
+    assert second is not None
+    first.add("one", "two\nlines")
+    assert second.new() == ["one", "two\nlines"]
+    second.add("three")
+    assert (second.new(), first.new()) == (["three"], ["one", "two\nlines", "three"])
+    first.close()
+    second.close()
+
+
+def test_readers_wait_for_what_is_to_come() -> None:
+    """While a sweep goes on, whoever asks waits; and not for ever."""
+    shared = Shared.create()
+    shared.begin()
+    with pytest.raises(LabkitError, match="in time"):
+        shared.wait(0.05)
+    threading.Timer(0.1, lambda: (shared.add("late"), shared.end())).start()
+    assert shared.wait(10) == ["late"]
+    shared.close()
+
+
+def test_nothing_is_shared_with_whatever_else_is_there_by_now(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """A place that is gone, or is another file now, is left alone."""
+    (tmp_path / "other").write_text("")
+    descriptor = os.open(tmp_path / "other", os.O_RDWR)
+    assert Shared.open(f"/proc/{os.getpid()}/fd/{descriptor}") is None
+    assert Shared.open("/proc/1/fd/987654") is None
+    os.close(descriptor)
+
+
+def test_a_child_masks_what_its_parent_learns_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways, between processes: the kernel masks what the runner knows, and the runner what the kernel knows."""
+    shared = Shared.create()
+    monkeypatch.setenv(VARIABLE, shared.place)
+    code = "from labkit.runbook.redaction import known, mask; known.add('of-the-child'); print('.', flush=True); input();"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code + "print(mask('of-the-parent'))"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout and child.stdout.readline() == ".\n"
+    redaction.known.add("of-the-parent")
+    assert child.communicate("\n", timeout=20)[0] == redaction.MASK + "\n"
+    assert redaction.mask("of-the-child") == redaction.MASK
+    shared.close()
+
+
+def test_it_is_gone_with_its_processes() -> None:
+    """A runner that was killed leaves nothing behind that could be read."""
+    code = "from labkit.runbook.sharing import Shared; s = Shared.create(); s.add('x' * 9); print(s.place, flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout
+    place = child.stdout.readline().strip()
+    other = Shared.open(place)
+    assert other is not None and other.new() == ["x" * 9]
+    child.kill()
+    child.wait()
+    time.sleep(0.05)
+    assert Shared.open(place) is None
+    other.close()
