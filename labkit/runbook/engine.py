@@ -41,6 +41,7 @@ class LabkitEngine:
         """
         from labkit.runbook.saving import Saving
         from labkit.runbook.steps import execute
+        from labkit.runbook.sweeps import learning_once
 
         saving = Saving(
             nb,
@@ -49,13 +50,15 @@ class LabkitEngine:
             log_output=log_output,
             autosave_cell_every=autosave_cell_every,
         )
-        saving.notebook_start()
-        try:
-            execute(saving, kernel_name, log_output=log_output, **options)
-        finally:
-            saving.cleanup_pbar()
-            saving.notebook_complete()
-        return saving.presentable()
+        with learning_once() as learned:
+            saving.notebook_start()
+            try:
+                execute(saving, kernel_name, log_output=log_output, **options)
+            finally:
+                saving.cleanup_pbar()
+                learned.again()
+                saving.notebook_complete()
+            return saving.presentable()
 
     @classmethod
     def nb_kernel_name(cls, nb: NotebookNode, name: str | None = None) -> str:

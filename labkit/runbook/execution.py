@@ -23,6 +23,8 @@ from labkit.runbook.interruptions import Interruptions
 from labkit.runbook.journal import Journal
 from labkit.runbook.outcomes import Outcome
 from labkit.runbook.progress import Progress, Silent
+from labkit.runbook.redaction import known, mask
+from labkit.runbook.sweeps import learning
 
 __all__ = ["ENGINE_VARIABLES", "Order", "carry_out", "clear_away", "digest", "run"]
 
@@ -102,22 +104,27 @@ def carry_out(
     *environ*: more variables for the kernel, which are written down nowhere.
     """
     folder = journal.path.parent
-    output = folder / Path(order.notebook).name
+    output = folder / mask(Path(order.notebook).name)
     shutil.copyfile(order.notebook, output)  # so that there is one to report on, however early the run ends
-    options = {
-        "environ": _environ(order, {**environ, "LABKIT_RUN_DIR": str(folder)}),
-        "journal": journal,
-        "limit": order.limit,
-        "step_limit": order.step_limit,
-        "progress": progress or Silent(),
-    }
-    interrupted = _execute(order, output, options, interruptions)
-    if interrupted:
-        journal.write("run-interrupted", reason=interrupted)
-        clear_away(order, journal)
-    outcome = reports.write(output, folder, name=order.runbook, interrupted=interrupted)
-    told = {"status": outcome.status, "exit_code": outcome.exit_code, "engine": outcome.engine}
-    journal.write("run-ended", **told, seconds=outcome.seconds)
+    known.add_named({name: str(value) for name, value in order.parameters.items()})
+    with learning(order.environ.get("DOCKER_HOST"), order.environ.get("DOCKER_CONTEXT")) as learned:
+        options = {
+            "environ": _environ(order, {**environ, "LABKIT_RUN_DIR": str(folder)}),
+            "journal": journal,
+            "limit": order.limit,
+            "step_limit": order.step_limit,
+            "progress": progress or Silent(),
+        }
+        interrupted = _execute(order, output, options, interruptions)
+        if interrupted:
+            journal.write("run-interrupted", reason=interrupted)
+            clear_away(order, journal)
+        learned.again()
+        outcome = reports.write(
+            output, folder, name=order.runbook, interrupted=interrupted, engine=learned.engine
+        )
+        told = {"status": outcome.status, "exit_code": outcome.exit_code, "engine": outcome.engine}
+        journal.write("run-ended", **told, seconds=outcome.seconds)
     return outcome
 
 
@@ -169,7 +176,10 @@ def _execute(order: Order, output: Path, options: Mapping[str, Any], interruptio
                 engine_name=NAME,
                 kernel_name="python3",
                 progress_bar=False,
-                extra_arguments=["--log-level=ERROR"],  # or the kernel warns about its own local sockets
+                extra_arguments=[
+                    "--log-level=ERROR",  # or the kernel warns about its own local sockets
+                    "--HistoryManager.enabled=False",  # or what cells hold is kept in the user's folder
+                ],
                 **options,
             )
     except KeyboardInterrupt:

@@ -63,6 +63,7 @@ run-interrupted run-resumed run-ended environ password secret token
 break every file."""
 _ANSI = re.compile(r"(?:\x1b|\\u001b|\\x1b)\[[0-9;:]{0,40}m")
 _TAG = re.compile(r"<[^<>]{0,2000}>")
+_REFERENCE = re.compile(r"ask|env:\w+|file:[^\n]*")
 _NEXT_IN_LIST = re.compile(r'",\s{0,200}"')
 
 
@@ -104,7 +105,7 @@ class Secrets:
             pairs = dict(pair.partition("=")[::2] for pair in pairs)
         open_values = {value for name, value in pairs.items() if not looks_secret(name)}
         for name, value in pairs.items():
-            if looks_secret(name) and value not in open_values:
+            if looks_secret(name) and value not in open_values and not _REFERENCE.fullmatch(value):
                 self._add_if_telling(value)
 
     def add_shapes(self, text: str) -> None:
@@ -150,8 +151,9 @@ class Secrets:
         return thing
 
     def _mask_item(self, key: Any, value: Any, shapes: bool) -> Any:
-        if shapes and isinstance(key, str) and isinstance(value, str) and value and looks_secret(key):
-            return MASK
+        if shapes and isinstance(key, str) and isinstance(value, str) and looks_secret(key):
+            # where a secret can be found is none, and a run that is resumed has to know it
+            return value if not value or _REFERENCE.fullmatch(value) else MASK
         return self._mask(value, shapes)
 
     def _mask_list(self, things: list[Any] | tuple[Any, ...], shapes: bool) -> list[Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from nbformat import NotebookNode, from_dict
+import nbformat
+from nbformat import NotebookNode
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import write_ipynb
 
-from labkit.runbook.redaction import mask
+from labkit.runbook.presenting import presentable
+from labkit.runbook.redaction import assert_clean, write_clean
 
 __all__ = ["EVERY", "Saving"]
 
@@ -35,7 +37,7 @@ class Saving(NotebookExecutionManager):  # type: ignore[misc]  # papermill publi
             return
         self._saved = True
         if self.output_path:
-            write_ipynb(self.presentable(), self.output_path)
+            _write(self.presentable(), self.output_path)
         self.last_save_time = self.now()
 
     def notebook_complete(self, **options: Any) -> None:
@@ -45,20 +47,14 @@ class Saving(NotebookExecutionManager):  # type: ignore[misc]  # papermill publi
 
     def presentable(self) -> NotebookNode:
         """A copy of the notebook as it may be written: secrets are masked."""
-        notebook = from_dict(mask(self.nb, shapes=False))  # type: ignore[no-untyped-call]
-        for cell in notebook.cells:
-            if cell.get("outputs"):
-                cell.outputs = _without_split_secrets(cell.outputs)
-        return notebook  # type: ignore[no-any-return]
+        return presentable(self.nb)
 
 
-def _without_split_secrets(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Streams that hold a secret across two messages are joined, and masked then; all others stay as they are."""
-    kept = []
-    for name, group in groupby(outputs, key=lambda output: output.get("name", id(output))):
-        pieces = list(group)
-        text = "".join(str(piece.get("text", "")) for piece in pieces)
-        if len(pieces) > 1 and mask(text) != text:
-            pieces = [from_dict({"output_type": "stream", "name": name, "text": mask(text)})]  # type: ignore[no-untyped-call]
-        kept += pieces
-    return kept
+def _write(notebook: NotebookNode, place: str) -> None:
+    """Write it to the file *place*, or to wherever else papermill can write."""
+    text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+    if "://" in place or place == "-":
+        assert_clean(text, place)
+        write_ipynb(notebook, place)
+    else:
+        write_clean(Path(place), text + "\n")

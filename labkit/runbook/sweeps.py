@@ -9,7 +9,7 @@ import base64
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,48 +21,66 @@ from labkit.runbook.sharing import VARIABLE, Shared
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["learning", "sweep"]
+__all__ = ["Learning", "learning", "sweep"]
+
+
+class Learning:
+    """What a run learns about the engine that it talks to.
+
+    *url*, *context*: where it is, as for `labkit.open_engine`.  `engine` tells what was found there: its URL and version.
+    """
+
+    def __init__(self, shared: Shared, url: str | None, context: str | None) -> None:
+        self._shared, self._seen = shared, set[str]()
+        self._where = {"url": url, "context": None if url else context}
+        self._thread = threading.Thread(target=self._look, name="secrets", daemon=True)
+        self.engine = ""
+        shared.begin()
+        self._thread.start()
+
+    def again(self) -> None:
+        """Learn what has come to the engine since; for the end of a run, before its files are written."""
+        self.wait()
+        if self.engine:
+            self._shared.begin()
+            self._look()
+
+    def wait(self) -> bool:
+        """Wait until the first look is over; False when that takes too long."""
+        self._thread.join(20)
+        return not self._thread.is_alive()
+
+    def _look(self) -> None:
+        """Look at the engine, if there is one; whether there is, the notebook will find out, and say."""
+        from labkit.engine import open_engine
+
+        try:
+            _learn_credentials(known)
+            with suppress(LabkitError, OSError, ValueError), open_engine("attach", **self._where) as engine:
+                sweep(engine, seen=self._seen)
+                self.engine = f"{engine.url}, version {engine.client.version()['Version']}"
+        finally:
+            self._shared.end()
 
 
 @contextmanager
-def learning() -> Iterator[Callable[[], None]]:
-    """Within this, all processes of a run know each other's secrets, and those of the engine that ``docker`` would talk to.
+def learning(url: str | None = None, context: str | None = None) -> Iterator[Learning]:
+    """Within this, all processes of a run know each other's secrets, and those of its engine.
 
-    Gives a function that learns what has come to the engine since; for the end of a run, before its files are written.
+    The engine is looked at in the background; whatever is masked meanwhile waits for it.
     """
-    before, shared, seen = os.environ.get(VARIABLE), Shared.create(), set[str]()
+    before, shared = os.environ.get(VARIABLE), Shared.create()
     os.environ[VARIABLE] = shared.place
-    background = threading.Thread(target=_sweep, args=(shared, seen), name="secrets", daemon=True)
-
-    def again() -> None:
-        background.join()
-        shared.begin()
-        _sweep(shared, seen)
-
+    learned = Learning(shared, url, context)
     try:
-        shared.begin()
-        background.start()
-        yield again
-        background.join()
+        yield learned
     finally:
         if before is None:
             os.environ.pop(VARIABLE, None)
         else:
             os.environ[VARIABLE] = before
-        if not background.is_alive():
+        if learned.wait():
             shared.close()
-
-
-def _sweep(shared: Shared, seen: set[str]) -> None:
-    """Look at the engine, if there is one; whether there is, the notebook will find out, and say."""
-    from labkit.engine import open_engine
-
-    try:
-        _learn_credentials(known)
-        with suppress(LabkitError, OSError), open_engine("attach") as engine:
-            sweep(engine, seen=seen)
-    finally:
-        shared.end()
 
 
 def sweep(engine: Engine, secrets: Secrets = known, seen: set[str] | None = None) -> None:

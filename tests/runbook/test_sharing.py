@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from labkit.errors import LabkitError
 from labkit.runbook import redaction
 from labkit.runbook.sharing import VARIABLE, Shared
 
@@ -32,8 +31,7 @@ def test_readers_wait_for_what_is_to_come() -> None:
     """While a sweep goes on, whoever asks waits; and not for ever."""
     shared = Shared.create()
     shared.begin()
-    with pytest.raises(LabkitError, match="in time"):
-        shared.wait(0.05)
+    assert shared.wait(0.05) == []
     threading.Timer(0.1, lambda: (shared.add("late"), shared.end())).start()
     assert shared.wait(10) == ["late"]
     shared.close()
