@@ -41,7 +41,7 @@ class LabkitEngine:
         """
         from labkit.runbook.saving import Saving
         from labkit.runbook.steps import execute
-        from labkit.runbook.sweeps import learning_once
+        from labkit.runbook.sweeps import learning
 
         saving = Saving(
             nb,
@@ -50,7 +50,7 @@ class LabkitEngine:
             log_output=log_output,
             autosave_cell_every=autosave_cell_every,
         )
-        with learning_once() as learned:
+        with learning() as learned:
             saving.notebook_start()
             try:
                 execute(saving, kernel_name, log_output=log_output, **options)

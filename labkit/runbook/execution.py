@@ -119,9 +119,8 @@ def carry_out(
         if interrupted:
             journal.write("run-interrupted", reason=interrupted)
             clear_away(order, journal)
-        learned.again()
         outcome = reports.write(
-            output, folder, name=order.runbook, interrupted=interrupted, engine=learned.engine
+            output, folder, name=order.runbook, interrupted=interrupted, engine=learned.found
         )
         told = {"status": outcome.status, "exit_code": outcome.exit_code, "engine": outcome.engine}
         journal.write("run-ended", **told, seconds=outcome.seconds)

@@ -30,7 +30,7 @@ def report(executed: Path, out_dir: Path | None = None) -> Outcome:
     return write(copy, folder, name=name)
 
 
-def write(executed: Path, folder: Path, *, name: str, interrupted: str = "") -> Outcome:
+def write(executed: Path, folder: Path, *, name: str, interrupted: str = "", engine: str = "") -> Outcome:
     """Write the report and the JSON of the notebook *executed* into *folder*, each whole or not at all."""
     notebook = folders.load(executed)
     outcome = outcome_of(notebook, name=name, interrupted=interrupted).model_copy(

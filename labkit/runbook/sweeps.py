@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import LabkitError
 from labkit.runbook.redaction import Secrets, known
 from labkit.runbook.sharing import VARIABLE, Shared
 
@@ -23,32 +22,39 @@ if TYPE_CHECKING:
 
 __all__ = ["Learning", "learning", "sweep"]
 
+_PATIENCE = 20.0
+"""Seconds: an engine that says nothing for so long will not be waited for."""
+
 
 class Learning:
     """What a run learns about the engine that it talks to.
 
-    *url*, *context*: where it is, as for `labkit.open_engine`.  `engine` tells what was found there: its URL and version.
+    *url*, *context*: where it is, as for `labkit.open_engine`.  `found` tells what is there: its URL and version.
     """
 
     def __init__(self, shared: Shared, url: str | None, context: str | None) -> None:
         self._shared, self._seen = shared, set[str]()
         self._where = {"url": url, "context": None if url else context}
-        self._thread = threading.Thread(target=self._look, name="secrets", daemon=True)
-        self.engine = ""
+        self._engine: Engine | None = None
+        self.found = ""
         shared.begin()
+        self._thread = threading.Thread(target=self._look, name="secrets", daemon=True)
         self._thread.start()
 
     def again(self) -> None:
         """Learn what has come to the engine since; for the end of a run, before its files are written."""
-        self.wait()
-        if self.engine:
+        self._thread.join(_PATIENCE)
+        if self._engine and not self._thread.is_alive():
             self._shared.begin()
             self._look()
 
-    def wait(self) -> bool:
-        """Wait until the first look is over; False when that takes too long."""
-        self._thread.join(20)
-        return not self._thread.is_alive()
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._thread.join(_PATIENCE)
+        if not self._thread.is_alive():
+            self._shared.close()
+            if self._engine:
+                self._engine.close()
 
     def _look(self) -> None:
         """Look at the engine, if there is one; whether there is, the notebook will find out, and say."""
@@ -56,31 +62,40 @@ class Learning:
 
         try:
             _learn_credentials(known)
-            with suppress(LabkitError, OSError, ValueError), open_engine("attach", **self._where) as engine:
-                sweep(engine, seen=self._seen)
-                self.engine = f"{engine.url}, version {engine.client.version()['Version']}"
+            with suppress(Exception):
+                self._engine = self._engine or open_engine("attach", **self._where)
+                self.found = f"{self._engine.url}, version {self._engine.client.version()['Version']}"
+                sweep(self._engine, seen=self._seen)
         finally:
             self._shared.end()
+
+
+_going_on: list[Learning] = []
 
 
 @contextmanager
 def learning(url: str | None = None, context: str | None = None) -> Iterator[Learning]:
     """Within this, all processes of a run know each other's secrets, and those of its engine.
 
-    The engine is looked at in the background; whatever is masked meanwhile waits for it.
+    The engine is looked at in the background; whatever is masked meanwhile waits for it.  Within another of its kind
+    it is the same one.
     """
+    if _going_on:
+        yield _going_on[-1]
+        return
     before, shared = os.environ.get(VARIABLE), Shared.create()
     os.environ[VARIABLE] = shared.place
     learned = Learning(shared, url, context)
+    _going_on.append(learned)
     try:
         yield learned
     finally:
+        _going_on.remove(learned)
+        learned.close()
         if before is None:
             os.environ.pop(VARIABLE, None)
         else:
             os.environ[VARIABLE] = before
-        if learned.wait():
-            shared.close()
 
 
 def sweep(engine: Engine, secrets: Secrets = known, seen: set[str] | None = None) -> None:
