@@ -51,9 +51,13 @@ inside)
         ln -sf /usr/sbin/iptables-legacy /usr/local/sbin/iptables
         ln -sf /usr/sbin/ip6tables-legacy /usr/local/sbin/ip6tables
     fi
-    # containers do not reach what listens on the loopback of the user's machine; the daemon does, to pull from there
+    # containers do not reach what listens on the loopback of the user's machine; the host itself does, for the daemon to
+    # pull from there, and so does a container that shares the host's network
     iptables --wait --table mangle --append FORWARD --destination 10.0.2.2 \
-        --match conntrack --ctstate NEW --jump DROP || true
+        --match conntrack --ctstate NEW --jump DROP || {
+        echo "no firewall rule can be set that keeps containers from this machine's loopback" >&2
+        exit 1
+    }
     wait $!
     /usr/local/sbin/engine-service start
     /usr/local/sbin/engine-service listen &

@@ -258,26 +258,22 @@ def debootstrap(
         f"--dpkgopt=path-exclude=/usr/share/{d}/*"
         for d in ("doc", "man", "locale", "info", "bash-completion")
     ]
-    as_tar = target.suffix == ".tar"
-    out = target if as_tar or not rootless() else target.with_suffix(".tar")
     command = [
         program,
         f"--variant={variant}",
-        f"--mode={'unshare' if rootless() else 'root'}",
+        "--mode=root",
         f"--include={','.join(packages)}",
         '--aptopt=Acquire::Languages "none"',
         "--aptopt=Acquire::Retries 3",
         *slim,
         suite,
-        str(out),
+        str(target),
         *mirror,
     ]
-    # in namespaces of its own, so that a kill leaves neither mounts nor processes behind
-    wrapped = (
-        command
-        if rootless()
-        else [*DIES_WITH_ME, "unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
-    )
+    # in namespaces of its own, so that a kill leaves neither mounts nor processes behind; a new user namespace undoes what
+    # ends it with us (prctl(2), PR_SET_PDEATHSIG)
+    apart = [*DIES_WITH_ME, "unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+    wrapped = [*DIES_WITH_ME, *in_user_namespace(apart)]
     last = deque[str](maxlen=30)
     with (
         _scratch(target.parent) as environ,
@@ -306,33 +302,33 @@ def debootstrap(
             seen="\n".join([line for line in last if line.startswith(("E:", "W:"))] or list(last)[-8:]),
             try_="is a Debian mirror reachable? LABKIT_DEBIAN_MIRROR names another one\nlabkit pack import FILE needs no mirror",
         )
-    if out != target:
-        target.mkdir()
-        _unpack(out, target)
-        out.unlink()
 
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[dict[str, str]]:
     """An environment whose folder for temporary files is inside *folder*, so that a kill leaves none elsewhere."""
-    if rootless():
-        # there mmdebstrap works under the subordinate ids, which may not enter our private folders
-        yield dict(os.environ)
-        return
-    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as scratch:
-        yield {**os.environ, "TMPDIR": scratch}
+    scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=folder))
+    try:
+        yield {**os.environ, "TMPDIR": str(scratch)}
+    finally:
+        erase(scratch, rootless=rootless())
 
 
 def _unpack(tar: Path, folder: Path) -> None:
-    done = subprocess.run(
-        in_user_namespace(
-            ["tar", "--extract", "--numeric-owner", "--file", str(tar), "--directory", str(folder)]
-        ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode and not (rootless() and "mknod" in done.stderr):
+    # only root can make device nodes; an engine gets its own anyway (`labkit.engine.rootfs`)
+    without = ["--exclude=./dev/*"] if rootless() else []
+    command = [
+        "tar",
+        "--extract",
+        "--numeric-owner",
+        *without,
+        "--file",
+        str(tar),
+        "--directory",
+        str(folder),
+    ]
+    done = subprocess.run(in_user_namespace(command), capture_output=True, text=True, check=False)
+    if done.returncode:
         raise LabkitError(f"could not unpack {tar.name}", seen=done.stderr.strip()[-1000:])
 
 

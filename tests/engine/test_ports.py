@@ -15,6 +15,7 @@ import pytest
 
 import labkit
 from labkit.engine import Engine, images, ports
+from labkit.errors import EngineFailed
 
 SERVE = ["sh", "-c", "echo hello from $HOSTNAME >/index.html; exec httpd -f -p 80 -h /"]
 
@@ -104,16 +105,39 @@ def test_two_engines_publish_the_same_port(engine: Engine) -> None:
         assert fetch(other.ports[0].address) == "hello from two\n"
 
 
-def test_containers_cannot_reach_this_machines_loopback(engine: Engine) -> None:
-    """What listens on the user's loopback is not there for containers."""
+def test_only_the_host_reaches_this_machines_loopback(engine: Engine) -> None:
+    """What listens on the user's loopback is not there for containers on networks of their own; it is for the host, and so
+    for a container that shares the host's network."""
+    import docker
+
+    engine.client.networks.create("apart")
     with socket.create_server(("127.0.0.1", 0)) as private:
         number = private.getsockname()[1]
-        command = ["timeout", "2", "nc", "-w", "1", "10.0.2.2", str(number)]
-        import docker
-
-        with pytest.raises(docker.errors.ContainerError):
-            engine.client.containers.run("busybox:lab", command, remove=True)
+        # ends as soon as it is connected
+        command = ["nc", "-w", "1", "10.0.2.2", str(number), "-e", "true"]
+        for network in ("bridge", "apart"):
+            with pytest.raises(docker.errors.ContainerError, match="timed out"):
+                engine.client.containers.run("busybox:lab", command, remove=True, network=network)
+        engine.client.containers.run("busybox:lab", command, remove=True, network_mode="host")
         assert engine.host.run(f"timeout 5 bash -c '</dev/tcp/10.0.2.2/{number}'").ok
+
+
+def test_an_engine_that_cannot_shield_the_loopback_does_not_start(own_folders: tuple[Path, Path]) -> None:
+    """Where the firewall rule that keeps containers from the user's loopback cannot be set, there is no engine, and the
+    message says why."""
+    home, _ = own_folders
+    pack = home / "packs/debian-13"
+    whole = pack.resolve()
+    pack.unlink()
+    subprocess.run(["cp", "--archive", "--link", whole, pack], check=True)
+    program = pack / "rootfs/usr/sbin/iptables"
+    program.unlink()
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in *mangle*) echo no such table >&2; exit 3 ;; esac\nexec xtables-nft-multi iptables "$@"\n'
+    )
+    program.chmod(0o755)
+    with pytest.raises(EngineFailed, match=r"no such table\n.*keeps containers from this machine's loopback"):
+        labkit.open_engine(name="open")
 
 
 def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
