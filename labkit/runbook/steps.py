@@ -25,6 +25,8 @@ from labkit.runbook.saving import Saving
 __all__ = ["Stepping", "execute"]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_STARTS = 3
+"""How often a kernel is started that dies before anything was executed."""
 _RECORDS = "application/vnd.labkit."
 
 
@@ -111,7 +113,23 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
         assert self.km is not None
         if "kernel_provisioner" not in (self.km.kernel_spec.metadata or {}):
             options["preexec_fn"] = _end_with_parent()
+        self._start_options = options
         super().start_new_kernel(**options)
+
+    def start_new_kernel_client(self, **options: Any) -> Any:
+        """Connect to the kernel; one that died before it was there is started again.
+
+        Its five ports were free when they were chosen, but when many runs start at once another may take one.
+        """
+        for left in reversed(range(_STARTS)):
+            try:
+                return super().start_new_kernel_client(**options)
+            except RuntimeError as error:
+                if not left or not self.owns_km or "died" not in str(error):
+                    raise
+            self.km = self.create_kernel_manager()
+            self.start_new_kernel(**self._start_options)
+        raise AssertionError("unreachable")
 
     def papermill_execute_cells(self) -> None:
         """Execute each cell, as papermill does, and stop at the first that fails."""
