@@ -63,6 +63,14 @@ def test_every_command_says_what_it_does(words: tuple[str, ...], command) -> Non
         (["run", "diagnose-exit-138"], 2, "diagnose-exit-137"),
         (["run", "diagnose-exit-137", "-p", "contaner=web"], 2, "container"),
         (["run", "diagnose-exit-137", "-p", "watch=soon"], 2, "watch"),
+        (["run", "diagnose-exit-137", "-p", "watch", "soon"], 2, "'soon'"),
+        (["run", "diagnose-exit-137", "--watch", "soon"], 2, "'soon'"),
+        (["run", "diagnose-exit-137", "--contaner=web"], 2, "container"),
+        (["run", "diagnose-exit-137", "--container"], 2, "--container needs a value"),
+        (["run", "diagnose-exit-137", "web"], 2, "'web'"),
+        (["run", "diagnose-exit-137", "--params-file", "/no/such.yaml"], 2, "/no/such.yaml"),
+        (["run", "diagnose-exit-137", "--params-file", __file__], 2, "test_cli.py"),
+        (["run", "diagnose-exit-138", "--help"], 2, "diagnose-exit-137"),
         (["report", "/no/such/notebook.ipynb"], 2, "/no/such/notebook.ipynb"),
         (["fault", "inject", "exit-137", "--engine", "nobody"], 2, "'nobody'"),
         (["lab", "--port", "99999"], 2, "99999"),
@@ -132,3 +140,31 @@ def test_engine_lives_across_commands() -> None:
     finally:
         assert labkit("engine", "stop", "cli").returncode == 0
     assert "cli" not in [row["name"] for row in json.loads(labkit("engine", "list", "--json").stdout)]
+
+
+def test_a_runbook_tells_its_parameters() -> None:
+    """`run NAME --help`: title, risk, and each parameter with its type, default and help; `run --help` the options."""
+    told = " ".join(labkit("run", "diagnose-exit-137", "--help", COLUMNS="200").stdout.split())
+    for wanted in (
+        "Exit code 137: who killed it?",
+        "Risk: changes state with apply",
+        "--container the container to look at container on the engine default: web",
+        "size, such as 512m or none default: none",
+        "--apply carry the plan out; without this, nothing is changed true or false default: false",
+    ):
+        assert wanted in told
+    assert "--params-file" in labkit("run", "--help").stdout
+
+
+def test_the_command_line_wins_over_a_file(tmp_path: Path) -> None:
+    """File, then -p, then --name: each is a wrong value here, so that the message says which was taken."""
+    file = tmp_path / "p.yaml"
+    file.write_text("watch: by-file\n")
+    words = ["run", "diagnose-exit-137", "--params-file", str(file)]
+    for more, taken in (
+        ([], "by-file"),
+        (["-p", "watch=by-pair"], "by-pair"),
+        (["-p", "watch=by-pair", "--watch", "by-option"], "by-option"),
+    ):
+        done = labkit(*words, *more)
+        assert (done.returncode, f"'{taken}'" in done.stderr) == (2, True), done.stderr

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from labkit.cli.parameters import SETTINGS, RunCommand, given
 from labkit.cli.shared import AsJson, Quiet, seconds, show_outcome, show_table
 
 __all__ = ["commands"]
@@ -35,11 +36,21 @@ def runbooks_list(as_json: AsJson = False) -> None:
         show_table(["NAME", "RISK", "WHAT FOR"], [[r.name, r.risk, r.summary] for r in rows], "No runbooks.")
 
 
-@commands.command()
+@commands.command(cls=RunCommand, context_settings=SETTINGS)
 def run(
-    name: Annotated[str, typer.Argument(help="The runbook, from `labkit runbooks`.")],
+    ctx: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The runbook, from `labkit runbooks`; `labkit run NAME --help` tells its parameters."
+        ),
+    ],
     parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE (may be repeated).")
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="NAME=VALUE (may be repeated); --NAME VALUE does the same."),
+    ] = None,
+    params_file: Annotated[
+        Path | None, typer.Option(help="Parameters in a file, YAML or JSON; those of the command line win.")
     ] = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Carry the plan out; without it nothing is changed.")
@@ -63,10 +74,11 @@ def run(
     from labkit.runbook.progress import showing
 
     environ = commandline.environ(records.find(engine).folder) if engine else {}
+    chosen = given(name, ctx.args, parameter or [], params_file, environ)
     with showing(quiet=quiet or as_json, engine=environ.get("DOCKER_HOST")) as progress:
         outcome = runbook.run(
             name,
-            runbook.assignments(parameter or []),
+            chosen,
             apply=apply or None,
             out_dir=out,
             environ=environ,

@@ -1,4 +1,4 @@
-"""Amounts as people write them: ``512m`` for bytes, ``10s`` for time.  Numbers to Python, words to people."""
+"""Amounts as people write them: ``512m`` for bytes, ``10s`` for time, ``1.5`` CPUs.  Numbers to Python, words to people."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ["ByteSize", "Duration"]
+__all__ = ["ByteSize", "CPUs", "Duration"]
 
+_FEWEST_CPUS = Decimal("0.01")
 _POWERS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
 class ByteSize(int):
@@ -64,16 +65,47 @@ class Duration(float):
         parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
             raise ValueError("a time such as 10s, 500ms, 2m or 1h30m")
-        return cls(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        return cls(sum(Decimal(number) * _SECONDS[unit] for number, unit in parts))
 
     def __str__(self) -> str:
-        if 0 < self < 1:
-            return f"{round(self * 1000)}ms"
-        minutes, seconds = divmod(float(self), 60)
-        return (f"{minutes:.0f}m" if minutes else "") + (f"{seconds:g}s" if seconds or not minutes else "")
+        exact = Decimal(repr(float(self)))
+        if 0 < exact < 1:
+            return f"{(exact * 1000).normalize():f}ms"
+        minutes, seconds = divmod(exact, 60)
+        shown = f"{seconds.normalize():f}s" if seconds or not minutes else ""
+        return (f"{minutes:f}m" if minutes else "") + shown
 
     def __repr__(self) -> str:
         return f"Duration('{self}')"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return _schema(cls.parse)
+
+
+class CPUs(float):
+    """How much of the host's CPUs, as Docker's ``--cpus`` takes it: ``1.5``; at least 0.01, to a billionth."""
+
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """Read *given* (text or a number).  Raises `ValueError` saying what is expected."""
+        text = str(given).strip()
+        if isinstance(given, bool) or not re.fullmatch(r"\d+(\.\d{1,9})?", text):
+            raise ValueError("a number of CPUs such as 2 or 1.5")
+        if Decimal(text) < _FEWEST_CPUS:
+            raise ValueError(f"at least {_FEWEST_CPUS} of a CPU")
+        return cls(text)
+
+    @property
+    def nano(self) -> int:
+        """Billionths of a CPU, as the engine's API takes it (``NanoCpus``)."""
+        return round(self * 10**9)
+
+    def __str__(self) -> str:
+        return f"{Decimal(repr(float(self))).normalize():f}"
+
+    def __repr__(self) -> str:
+        return f"CPUs('{self}')"
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -13,28 +13,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.observe.quantities import ByteSize, Duration
+    from labkit.observe.quantities import ByteSize, CPUs, Duration
     from labkit.runbook.actions import raise_memory, start_again
     from labkit.runbook.execution import run
     from labkit.runbook.folders import About, about, find, names
+    from labkit.runbook.inputs import assignments, from_file
+    from labkit.runbook.kinds import CIDR, Between
+    from labkit.runbook.live import Container, HostPath, Image, Network, NewHostPath, Volume
     from labkit.runbook.outcomes import EXIT_CODES, Outcome, outcome
-    from labkit.runbook.parameters import assignments, check
+    from labkit.runbook.parameters import check
     from labkit.runbook.plans import Plan
     from labkit.runbook.reports import report
     from labkit.runbook.resume import resume
+    from labkit.runbook.secret import Secret
     from labkit.runbook.verification import stays_up
 
 __all__ = [
+    "CIDR",
     "EXIT_CODES",
     "About",
+    "Between",
     "ByteSize",
+    "CPUs",
+    "Container",
     "Duration",
+    "HostPath",
+    "Image",
+    "Network",
+    "NewHostPath",
     "Outcome",
     "Plan",
+    "Secret",
+    "Volume",
     "about",
     "assignments",
     "check",
     "find",
+    "from_file",
     "names",
     "outcome",
     "raise_memory",
@@ -46,15 +61,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "labkit.observe.quantities": ["ByteSize", "Duration"],
+    "labkit.observe.quantities": ["ByteSize", "CPUs", "Duration"],
     "labkit.runbook.actions": ["raise_memory", "start_again"],
     "labkit.runbook.execution": ["run"],
     "labkit.runbook.folders": ["About", "about", "find", "names"],
+    "labkit.runbook.inputs": ["assignments", "from_file"],
+    "labkit.runbook.kinds": ["CIDR", "Between"],
+    "labkit.runbook.live": ["Container", "HostPath", "Image", "Network", "NewHostPath", "Volume"],
     "labkit.runbook.outcomes": ["EXIT_CODES", "Outcome", "outcome"],
-    "labkit.runbook.parameters": ["assignments", "check"],
+    "labkit.runbook.parameters": ["check"],
     "labkit.runbook.plans": ["Plan"],
     "labkit.runbook.reports": ["report"],
     "labkit.runbook.resume": ["resume"],
+    "labkit.runbook.secret": ["Secret"],
     "labkit.runbook.verification": ["stays_up"],
 }
 

@@ -24,6 +24,7 @@ from labkit.runbook.journal import Journal
 from labkit.runbook.outcomes import Outcome
 from labkit.runbook.progress import Progress, Silent
 from labkit.runbook.redaction import known, mask
+from labkit.runbook.secret import handed_over
 from labkit.runbook.sweeps import learning
 
 __all__ = ["ENGINE_VARIABLES", "Order", "carry_out", "clear_away", "digest", "run"]
@@ -67,19 +68,22 @@ def run(
     variables for the kernel, such as ``DOCKER_HOST``.  *limit*, *step_limit*: seconds for the whole run, and
     for each of its steps.
 
-    Raises `UsageError` for an unknown runbook or parameter and for a value that does not fit; nothing is
-    started then. Everything later, also an interruption by SIGINT, SIGTERM or SIGHUP, is told by the outcome.
+    Raises `UsageError` for an unknown runbook or parameter and for a value that does not fit or names nothing on
+    the engine, and `EngineUnreachable` when that cannot be asked; nothing is started then.  Everything later, also an
+    interruption by SIGINT, SIGTERM or SIGHUP, is told by the outcome.
     """
     path = folders.find(name)
     declared = parameters.read(folders.load(path))
     chosen = dict(given or {}) if apply is None else {**(given or {}), "apply": apply}
-    values = parameters.validate(declared, chosen).plain()
+    values = parameters.prepare(declared, chosen, environ or {})
+    references, secrets = handed_over(dict(values))
+    injected = {each: told for each, told in values.plain().items() if each in chosen} | references
     around = {**os.environ, **(environ or {})}
     order = Order(
         runbook=path.stem,
         notebook=str(path.resolve()),
         sha256=digest(path),
-        parameters={each: values[each] for each in chosen},
+        parameters=injected,
         environ={each: around[each] for each in ENGINE_VARIABLES if each in around},
         limit=limit,
         step_limit=step_limit,
@@ -88,7 +92,9 @@ def run(
         folder = folders.new_run(path.stem, out_dir)
         with locks.held(folder):
             journal = Journal.create(folder, asdict(order))
-            return carry_out(order, journal, interruptions, environ=environ or {}, progress=progress)
+            return carry_out(
+                order, journal, interruptions, environ={**(environ or {}), **secrets}, progress=progress
+            )
 
 
 def carry_out(

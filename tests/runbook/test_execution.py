@@ -19,7 +19,7 @@ import pytest
 
 from labkit import faults, runbook
 from labkit.engine import Engine
-from labkit.errors import UsageError
+from labkit.errors import EngineUnreachable, UsageError
 from labkit.runbook.journal import Journal
 
 pytestmark = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
@@ -80,19 +80,26 @@ def test_nothing_starts_for_a_parameter_that_does_not_fit(tmp_path: Path) -> Non
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_unknown_container_is_a_usage_error(tmp_path: Path) -> None:
-    """2 as well, found by the notebook itself, and told without a traceback."""
-    outcome = run(tmp_path, container="wbe")
+def test_an_unknown_container_is_a_usage_error(engine: Engine, tmp_path: Path) -> None:
+    """2, before a kernel starts, with the nearest name; plain papermill is told the same by the notebook."""
+    engine.client.containers.create("busybox:lab", name="web")
+    with pytest.raises(UsageError, match="no container called 'wbe'") as told:
+        run(tmp_path, container="wbe")
+    assert told.value.try_ == "-p container=web"
+    assert not (tmp_path / "runs").exists()
+    outcome = by_papermill(tmp_path, "-p", "container", "wbe")
     assert (outcome.status, outcome.exit_code) == ("usage", 2)
     assert outcome.failure is not None
-    assert outcome.failure.message.startswith("no container called 'wbe'")
+    assert outcome.failure.message == str(told.value)
 
 
 def test_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """3, and where it was looked for."""
+    """3, and where it was looked for, before a kernel starts; plain papermill is told the same by the notebook."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-    outcome = run(tmp_path)
-    assert (outcome.status, outcome.exit_code) == ("unreachable", 3)
+    with pytest.raises(EngineUnreachable, match=f"{tmp_path}/nobody.sock"):
+        run(tmp_path)
+    assert not (tmp_path / "runs").exists()
+    assert by_papermill(tmp_path).status == "unreachable"
 
 
 def test_an_engine_that_moved_on_is_not_touched(engine: Engine, tmp_path: Path) -> None:
@@ -286,7 +293,7 @@ def test_a_run_leaves_notebook_report_and_json(engine: Engine, tmp_path: Path) -
 
 def test_a_report_links_to_the_cell_that_failed(tmp_path: Path) -> None:
     """The error is on top, and the way to its cell is one click."""
-    outcome = run(tmp_path, container="<nobody>")
+    outcome = run(tmp_path, written(tmp_path, "raise ValueError('<nobody>')"))
     page = (Path(outcome.folder) / "report.html").read_text()
     assert outcome.failure is not None
     assert f'href="#cell-{outcome.failure.cell}"' in page

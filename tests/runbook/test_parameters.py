@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from typing import Any
 
 import nbformat
 import pytest
 
 from labkit import runbook
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 from labkit.runbook import ByteSize, Duration
 from labkit.runbook.parameters import check, read, validate
 
@@ -107,11 +110,21 @@ def test_a_notebook_without_the_cell_has_no_parameters() -> None:
 
 
 def namespace(injected: str = "") -> dict[str, Any]:
-    """What a notebook's cells leave in its kernel: the declared cell, then papermill's own."""
+    """What a notebook's cells leave in its kernel: the declared cell, then papermill's own.
+
+    As from Python 3.14 on, without ``__annotations__``.
+    """
     space: dict[str, Any] = {"ByteSize": ByteSize, "Duration": Duration}
     source = 'container: str = "web"\nwatch: Duration = "5s"\nmemory: ByteSize | None = None\n'
     exec(source + injected, space)
-    space["In"] = ["", source, *([f"# Parameters\n{injected}"] if injected else [])]
+    space.pop("__annotations__", None)
+    space["In"] = [
+        "",
+        "%matplotlib inline",
+        source,
+        *([f"# Parameters\n{injected}"] if injected else []),
+        "p = check(globals())",
+    ]
     return space
 
 
@@ -138,3 +151,99 @@ def test_every_runbook_explains_each_parameter(name: str) -> None:
     assert all(each.help for each in declared), [each.name for each in declared if not each.help]
     values = validate(declared, {}).plain()
     assert values.get("apply", False) is False
+
+
+# -- the cell in all its shapes
+
+
+def test_a_default_may_hold_anything_that_is_written_out() -> None:
+    """Several lines, comments between, a ``#``, an equals sign or umlauts in text; help is the comment at the end."""
+    source = """\
+'''What it needs.'''
+from labkit.runbook import Duration
+label: str = "a=b # no comment"  # a filter = label
+keep: list[str] = [
+    "ü#1",  # the first
+    "b",
+]  # what stays
+text: str = '''two
+lines # of text'''
+below: int = (  # no help
+    -1
+)
+ünlaut: str = "ü" # grüße
+"""
+    found = {each.name: (each.default, each.help) for each in read(notebook(source))}
+    assert found == {
+        "label": ("a=b # no comment", "a filter = label"),
+        "keep": (["ü#1", "b"], "what stays"),
+        "text": ("two\nlines # of text", ""),
+        "below": (-1, ""),
+        "ünlaut": ("ü", "grüße"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "expected"),
+    [
+        ("x: int = 1\ny: int =", 2, "invalid syntax"),
+        ("x: int = 1\n%matplotlib inline", 2, "invalid syntax"),
+        ("x: str = 'open", 1, "unterminated string"),
+        ("x = 1", 1, "name: type = default"),
+        ("x: int = 1\nprint(x)", 2, "name: type = default"),
+        ("x.y: int = 1", 1, "a name, its type and a default"),
+        ("x: int", 1, "a name, its type and a default"),
+        ("x: int = 1\n\nx: str = ''", 3, "x is declared twice"),
+        ("_x: int = 1", 1, "'_x' is taken"),
+        ("plain: int = 1", 1, "'plain' is taken"),
+        ("x: int = 5 * 60", 1, "a default that is written out"),
+        ("x: Container = open('/etc/passwd')", 1, "a default that is written out"),
+    ],
+)
+def test_a_broken_cell_is_one_message(source: str, line: int, expected: str) -> None:
+    """It names the line, shows it, and says what would be read; the kernel says the same."""
+    with pytest.raises(UsageError) as told:
+        read(notebook(source))
+    assert told.value.what == f"line {line} of the runbook's parameters cell cannot be read"
+    assert told.value.seen == source.splitlines()[line - 1].strip()
+    assert expected in told.value.expected
+
+
+# -- in the kernel
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["", "import labkit", "n: int = 1", "n: int = 2", "p"],
+        ["", "n: int = 1", "p", "n: int = 2", "p"],
+        ["", "n: int = 2", "x = 1", "for", "def f(): ...", "p"],
+        ["", "n: int = 1", "# Parameters\nn = 2\n", "later: int = 3", "p"],
+    ],
+)
+def test_the_cell_is_found_by_its_shape(cells: list[str]) -> None:
+    """The latest one counts, wherever it was changed and run again; papermill's own cell comes right after it."""
+    assert check({"In": cells, "n": 2}).plain() == {"n": 2}
+
+
+def test_the_values_are_those_of_the_notebook() -> None:
+    """What was assigned since counts, as for everything else in a notebook."""
+    assert check({"In": ["", "n: int = 1", "n = 5"], "n": 5}).plain() == {"n": 5}
+
+
+def test_a_notebook_may_have_no_parameters() -> None:
+    """Then there are none; outside a notebook there is nothing to check."""
+    assert check({"In": ["", "x = 1"]}).plain() == {}
+    with pytest.raises(LabkitError, match="a cell of a notebook"):
+        check({})
+
+
+@pytest.mark.parametrize("name", runbook.names())
+def test_papermill_tells_the_parameters_too(name: str) -> None:
+    """``papermill --help-notebook`` knows each that its pattern can read (no ``|``, no choices, no ranges)."""
+    path = runbook.find(name)
+    command = [sys.executable, "-m", "papermill", "--help-notebook", str(path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for each in read(nbformat.read(path, as_version=4)):
+        if not re.search("Literal|Annotated", each.annotation):
+            assert f"  {each.name}: {each.annotation} (default " in told, f"write {each.name} as Optional[…]"
