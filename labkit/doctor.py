@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import struct
 import subprocess
@@ -16,9 +17,12 @@ from labkit import paths
 from labkit.engine import packs
 from labkit.engine.cgroups import available, controllers, hierarchies
 
-__all__ = ["Finding", "examine", "sandbox_findings", "verdict"]
+__all__ = ["Finding", "examine", "free_ids", "sandbox_findings", "verdict"]
 
 OK, DEGRADED, MISSING = "ok", "degraded", "missing"
+TOOLS = "apt-get install util-linux mount (as root)"
+UNSEEN = "not loaded, and no list of the kernel's modules is here: an engine's start will tell"
+LIMITS = ("memory", "cpu", "pids")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def examine() -> list[Finding]:
 
 
 def sandbox_findings() -> list[Finding]:
-    """Only what a private engine cannot do without, and cheap to look at (about a millisecond)."""
+    """Only what a private engine cannot do without, and cheap to look at (a few milliseconds)."""
     return [check() for check in (_kernel, _overlay, _namespaces, _tools, _tun)]
 
 
@@ -93,22 +97,19 @@ def _kernel() -> Finding:
 
 
 def _overlay() -> Finding:
-    if "\toverlay\n" in Path("/proc/filesystems").read_text():
+    if "\toverlay\n" in _read("/proc/filesystems") + "\n":
         return Finding("overlay", OK, "in /proc/filesystems")
-    modules = Path("/lib/modules") / platform.release()
-    if any(modules.glob("kernel/fs/overlayfs/*")):
-        # the kernel loads the module when somebody mounts, even as an ordinary user, and even if the mount then fails
-        user = ["--user", "--map-root-user"] if packs.rootless() else []
-        mount = ["unshare", *user, "--mount", "mount", "-t", "overlay", "overlay", "/mnt"]
-        subprocess.run(mount, capture_output=True, check=False)
-        if "\toverlay\n" in Path("/proc/filesystems").read_text():
-            return Finding("overlay", OK, "kernel module, loaded now")
+    offered = _offers("overlay")
+    if offered:
+        # whoever mounts, even as an ordinary user, has the kernel load it; to look is no reason to do so
+        return Finding("overlay", OK, "kernel module, which the first engine has loaded")
+    if offered is None:
         return Finding(
             "overlay",
-            MISSING,
-            "kernel module, not loaded",
-            "no engine of our own",
-            "modprobe overlay (as root)",
+            DEGRADED,
+            UNSEEN,
+            "an engine may not start",
+            "modprobe overlay (as root, on the machine)",
         )
     return Finding(
         "overlay",
@@ -119,9 +120,42 @@ def _overlay() -> Finding:
     )
 
 
+def _offers(name: str) -> bool | None:
+    """Whether this kernel has *name* built in or as a module, loaded or not (modules.dep(5)).
+
+    None where that cannot be seen, as in a container that has not the machine's ``/lib/modules``.
+    """
+    if re.search(rf"^{name} ", _read("/proc/modules"), re.MULTILINE):
+        return True
+    folder = f"/lib/modules/{platform.release()}"
+    lists = _read(f"{folder}/modules.builtin") + "\n" + _read(f"{folder}/modules.dep")
+    if lists.strip():
+        return re.search(rf"^\S*/{name}\.ko\b", lists, re.MULTILINE) is not None
+    return None if Path("/proc/modules").exists() else False
+
+
 def _namespaces() -> Finding:
-    if not packs.rootless():
-        return Finding("namespaces", OK, "as root, no user namespace needed")
+    if not shutil.which("unshare"):
+        return Finding("namespaces", MISSING, "not looked at: no unshare", remedy=TOOLS)
+    reasons, remedies = _user_namespaces() if packs.rootless() else ([], [])
+    if not reasons:
+        # what an engine begins with: the only way to know what a container's manager, or a security module, lets us do
+        command = packs.in_user_namespace(["unshare", "--mount", "--pid", "--fork", "true"])
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            kind = "user namespaces with subordinate ids" if packs.rootless() else "as root"
+            return Finding("namespaces", OK, kind)
+        reasons = [f"the kernel refuses them: {done.stderr.strip()}"]
+        remedies = ["in a container: run it with --privileged", "use an engine of the machine around it"]
+        if "--map-auto" in done.stderr:
+            reasons, remedies = ["unshare has no --map-auto"], ["util-linux 2.38 or later"]
+    return Finding(
+        "namespaces", MISSING, "; ".join(reasons), "this user cannot have an engine", "\n".join(remedies)
+    )
+
+
+def _user_namespaces() -> tuple[list[str], list[str]]:
+    """What keeps an ordinary user from user namespaces, and the remedies."""
     reasons, remedies = [], []
     if (
         _read("/proc/sys/user/max_user_namespaces") == "0"
@@ -132,23 +166,25 @@ def _namespaces() -> Finding:
     if _read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
         reasons.append("AppArmor restricts user namespaces")
         remedies.append("sysctl kernel.apparmor_restrict_unprivileged_userns=0 (as root)")
-    if not shutil.which("newuidmap"):
-        reasons.append("newuidmap is not installed")
+    if lacking := [name for name in ("newuidmap", "newgidmap") if not shutil.which(name)]:
+        reasons.append(f"not installed: {', '.join(lacking)}")
         remedies.append("apt-get install uidmap (as root)")
     if not _has_subids():
+        ids = free_ids(_read("/etc/subuid") + "\n" + _read("/etc/subgid"))
         reasons.append("no subordinate ids in /etc/subuid and /etc/subgid")
-        remedies.append(
-            f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_user()} (as root)"
-        )
-    if reasons:
-        return Finding(
-            "namespaces",
-            MISSING,
-            "; ".join(reasons),
-            "an ordinary user cannot have an engine",
-            "\n".join(remedies),
-        )
-    return Finding("namespaces", OK, "user namespaces with subordinate ids")
+        remedies.append(f"usermod --add-subuids {ids} --add-subgids {ids} {_user()} (as root)")
+    return reasons, remedies
+
+
+def free_ids(taken: str) -> str:
+    """A range of 65536 ids, as usermod(8) wants it, above all that the lines of subuid(5) in *taken* give away."""
+    ends = [
+        int(first) + int(count)
+        for _, first, count in (line.split(":") for line in taken.split() if line.count(":") == 2)
+        if first.isdigit() and count.isdigit()
+    ]
+    first = max([100000, *ends])
+    return f"{first}-{first + 65535}"
 
 
 def _user() -> str:
@@ -181,7 +217,7 @@ def _tools() -> Finding:
             MISSING,
             f"without {', '.join(lacking)}",
             "no engine of our own",
-            "apt-get install util-linux mount (as root)",
+            TOOLS,
         )
     return Finding("tools", OK, "util-linux")
 
@@ -201,21 +237,17 @@ def _iptables() -> Finding:
         return Finding(
             "iptables", DEGRADED, "not looked at: the engine pack is not made yet", remedy="labkit setup"
         )
-    user = ["--user", "--map-root-user"] if packs.rootless() else []
-    for variant in ("iptables-nft", "iptables-legacy"):
-        command = [
-            "unshare",
-            *user,
-            "--net",
-            "chroot",
-            str(pack.rootfs),
-            f"/usr/sbin/{variant}",
-            "--table",
-            "nat",
-            "--list-rules",
-        ]
-        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+    if not Path("/proc/modules").exists():  # all is built in
+        variant = next((each for each in ("iptables-nft", "iptables-legacy") if _works(pack, each)), None)
+        if variant:
             return Finding("iptables", OK, f"{variant}, from the pack")
+    else:  # to try would load modules, which is for an engine to do
+        offered = {name: _offers(name) for name in ("nf_tables", "ip_tables")}
+        if known := [name for name, there in offered.items() if there]:
+            return Finding("iptables", OK, f"{' and '.join(known)}: in the kernel, or modules")
+        if None in offered.values():
+            remedy = "modprobe -a nf_tables nft_compat (as root, on the machine)"
+            return Finding("iptables", DEGRADED, UNSEEN, "an engine may not start", remedy)
     return Finding(
         "iptables",
         MISSING,
@@ -225,13 +257,33 @@ def _iptables() -> Finding:
     )
 
 
+def _works(pack: packs.Pack, variant: str) -> bool:
+    """Whether the pack's iptables can do what an engine needs, tried in a network namespace of its own."""
+    user = ["--user", "--map-root-user"] if packs.rootless() else []
+    apart = ["unshare", *user, "--net", "chroot", str(pack.rootfs), "sh", "-c"]
+    program = f"/usr/sbin/{variant}"
+    script = (
+        f"{program} --table nat --list-rules && "
+        f"{program} --table mangle --append FORWARD --match conntrack --ctstate NEW --jump DROP"
+    )
+    return subprocess.run([*apart, script], capture_output=True, check=False).returncode == 0
+
+
 def _cgroups() -> Finding:
     found = hierarchies()
     version = "v2" if any(h.unified for h in found) else "v1" if found else "none"
     if available():
-        return Finding(
-            "cgroups", OK, f"{version}; engines have groups of their own: {', '.join(controllers())}"
-        )
+        limited = controllers()
+        told = f"{version}; engines have groups of their own: {', '.join(limited) or 'without controllers'}"
+        if lacking := [name for name in LIMITS if name not in limited]:
+            return Finding(
+                "cgroups",
+                DEGRADED,
+                told,
+                f"limits on {', '.join(lacking)} have no effect",
+                "have them delegated to where labkit runs (systemd: Delegate=yes; a container: --cgroupns=host --privileged)",
+            )
+        return Finding("cgroups", OK, told)
     if not packs.rootless():
         return Finding(
             "cgroups",

@@ -1,7 +1,8 @@
 """A control-group folder of an engine's own in every hierarchy, and the mounts that show it to the engine as the root.
 
-An ordinary user gets groups only where a service manager hands some out: systemd does so for a *scope* with
-``Delegate=yes`` (systemd.scope(5)), which it also removes when its last process has ended.
+Where a service manager hands groups out, an engine takes one from there: systemd does so for a *scope* with
+``Delegate=yes`` (systemd.scope(5)), which it also removes when its last process has ended.  An ordinary user gets none
+otherwise; root makes a folder, and what had to be changed above it is noted there, and undone with the last engine.
 
 Facts: cgroups(7), cgroup_namespaces(7), and the kernel's admin-guide/cgroup-v2 ("no internal processes").
 """
@@ -28,11 +29,14 @@ __all__ = [
     "of",
     "parents",
     "remove",
+    "scoped",
     "thaw",
 ]
 
 PARENT = "labkit"
 """Folder at the top of each hierarchy under which engines have theirs."""
+NOTE = "trusted.labkit.enabled" if os.geteuid() == 0 else "user.labkit.enabled"
+"""Extended attribute of that folder: the controllers that the group above handed down to nobody before."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def _delegated(folder: Path) -> bool:
 
 def available() -> bool:
     """Whether an engine of this user gets groups of its own, and so limits for its containers."""
-    return bool(parents() or _scope_controllers())
+    return bool(parents() or scoped())
 
 
 def parents() -> list[Path]:
@@ -104,21 +108,45 @@ def parents() -> list[Path]:
 
 def controllers() -> list[str]:
     """What can be limited in an engine's groups: ``memory``, ``pids``, …"""
-    found = _scope_controllers()
+    found = _scope_controllers() or []
     for hierarchy in hierarchies():
         base = _base(hierarchy)
         if base is not None and hierarchy.unified:
-            found = found or (base / "cgroup.controllers").read_text().split()
+            found = found or sorted(handed_down(base))
         elif base is not None and hierarchy.type == "cgroup" and not hierarchy.options.startswith("name="):
             found = [*found, *hierarchy.mountpoint.name.split(",")]
     return sorted(found)
 
 
+def handed_down(group: Path) -> set[str]:
+    """The controllers that a group of version 2 hands down to those below it, or can be made to.
+
+    One that holds processes itself takes up no more of them, unless it is the real root, which alone has no
+    ``cgroup.type`` (kernel, admin-guide/cgroup-v2).
+    """
+    now = _words(group / "cgroup.subtree_control")
+    full = (group / "cgroup.type").exists() and _words(group / "cgroup.procs")
+    return now if full else now | _words(group / "cgroup.controllers")
+
+
+def _words(file: Path) -> set[str]:
+    with suppress(OSError):
+        return set(file.read_text().split())
+    return set()
+
+
+def scoped() -> bool:
+    """Whether this user's service manager gives each engine a scope."""
+    found = _scope_controllers()
+    # root loses nothing by a manager that delegates little; others have no groups then
+    return bool(found) or (found is not None and os.geteuid() == 0)
+
+
 @cache
-def _scope_controllers() -> list[str]:
-    """The controllers of a scope that this user's service manager delegates; none where it does not."""
-    if os.geteuid() == 0 or not any(hierarchy.unified for hierarchy in hierarchies()):
-        return []
+def _scope_controllers() -> list[str] | None:
+    """The controllers of a scope that this user's service manager delegates; None where it gives no scope."""
+    if not any(hierarchy.unified for hierarchy in hierarchies()) or not Path("/run/systemd/system").exists():
+        return None
     script = 'cat "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/cgroup.controllers"'
     with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(
@@ -129,25 +157,20 @@ def _scope_controllers() -> list[str]:
             timeout=10,
             check=False,
         )
-        return done.stdout.split() if done.returncode == 0 else []
-    return []
+        return done.stdout.split() if done.returncode == 0 else None
+    return None
 
 
 def in_scope(engine_id: str, command: Sequence[str]) -> list[str]:
     """*command* as the first process of a new scope of this user's service manager, delegated to it (systemd-run(1))."""
+    scope = ["--scope", "--quiet", "--collect", "--property=Delegate=yes", f"--unit={PARENT}-{engine_id}"]
+    if os.geteuid() == 0:
+        return ["systemd-run", *scope, *command]
     folder = f"/run/user/{os.geteuid()}"  # whatever the session, or the lack of one, says
     reach = ["env", f"XDG_RUNTIME_DIR={folder}", f"DBUS_SESSION_BUS_ADDRESS=unix:path={folder}/bus"]
-    scope = [
-        "systemd-run",
-        "--user",
-        "--scope",
-        "--quiet",
-        "--collect",
-        "--property=Delegate=yes",
-        f"--unit={PARENT}-{engine_id}",
-    ]
     # the engine's host has no such session: runc, for one, would write there
-    return [*reach, *scope, "env", "--unset=XDG_RUNTIME_DIR", "--unset=DBUS_SESSION_BUS_ADDRESS", *command]
+    without = ["env", "--unset=XDG_RUNTIME_DIR", "--unset=DBUS_SESSION_BUS_ADDRESS"]
+    return [*reach, "systemd-run", "--user", *scope, *without, *command]
 
 
 def create(engine_id: str) -> list[Path]:
@@ -156,7 +179,7 @@ def create(engine_id: str) -> list[Path]:
     There is none where a service manager makes it (`in_scope`).
     """
     made: list[Path] = []
-    if _scope_controllers():
+    if scoped():
         return made
     for hierarchy in hierarchies():
         base = _base(hierarchy)
@@ -166,9 +189,9 @@ def create(engine_id: str) -> list[Path]:
         if not _make(folder):
             continue
         made.append(folder)
+        if hierarchy.type == "cgroup2":
+            _hand_down(base, folder)
         for parent, child in ((base, base / PARENT), (base / PARENT, folder)):
-            if hierarchy.type == "cgroup2":
-                _enable_controllers(parent)
             for name in ("cpuset.cpus", "cpuset.mems"):
                 if (
                     hierarchy.type == "cgroup"
@@ -191,10 +214,30 @@ def _make(folder: Path) -> bool:
     return False
 
 
-def _enable_controllers(folder: Path) -> None:
-    for controller in (folder / "cgroup.controllers").read_text().split():
-        with suppress(OSError):
-            (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+def _hand_down(base: Path, folder: Path) -> None:
+    """Hand the controllers of *base* down to the engine's *folder*, and note what *base* did not hand down before."""
+    parent = folder.parent
+    for _ in range(5):  # an engine that ends may undo it in between
+        before = _words(base / "cgroup.subtree_control")
+        _note(parent, handed_down(base) - before)
+        for group in (base, parent):
+            for controller in sorted(handed_down(group)):
+                with suppress(OSError):
+                    (group / "cgroup.subtree_control").write_text(f"+{controller}")
+        if _words(folder / "cgroup.controllers") >= before | _words(base / "cgroup.subtree_control"):
+            return
+
+
+def _note(parent: Path, new: set[str]) -> None:
+    if new:
+        with suppress(OSError):  # a kernel before 5.7 knows no such attribute for ordinary users
+            os.setxattr(parent, NOTE, " ".join(sorted(new | _noted(parent))).encode())
+
+
+def _noted(parent: Path) -> set[str]:
+    with suppress(OSError):
+        return set(os.getxattr(parent, NOTE).decode().split())
+    return set()
 
 
 def of(pid: int) -> Path:
@@ -230,6 +273,20 @@ def remove(folder: Path, deadline: float = 3.0) -> bool:
         if time.monotonic() > end:
             return False
         time.sleep(0.01)
-    with suppress(OSError):
-        folder.parent.rmdir()  # the last engine turns off the light
+    if folder.parent.name == PARENT:
+        _turn_off_the_light(folder.parent)
     return True
+
+
+def _turn_off_the_light(parent: Path) -> None:
+    """Remove the folder of all engines if none is left, and take back what was handed down for them."""
+    noted = _noted(parent)
+    try:
+        parent.rmdir()
+    except OSError:
+        return
+    for controller in noted:
+        try:
+            (parent.parent / "cgroup.subtree_control").write_text(f"-{controller}")
+        except OSError:
+            _note(parent, {controller})  # the next engine is there already, and has it taken up

@@ -63,7 +63,7 @@ class Keeper:
         self.record["cgroups"] = [str(path) for path in made]
         self.save()
         command = ["sh", self.record["boot"], "outside"]
-        scoped = self.record["own_cgroups"] and self.record["rootless"] and not made
+        scoped = self.record["own_cgroups"] and not made and cgroups.scoped()
         if scoped:
             command = cgroups.in_scope(self.record["id"], command)
         self.boot = self.spawn(command, env=self.boot_environment(own_cgroups=bool(made or scoped)))
