@@ -125,6 +125,7 @@ def is_engine(name: str) -> bool:
 def jupyter_environ() -> dict[str, str]:
     """Environment variables that keep what Jupyter and its kernels write for themselves in `home`."""
     folder = home() / "jupyter"
+    folder.mkdir(exist_ok=True)  # or IPython takes a temporary folder, and leaves it
     return {
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),

@@ -44,7 +44,7 @@ ALLOWED = {
     "kernels": {"errors", "paths", "engine"},
     "diagnosis": {"errors", "engine", "observe", "lifecycle"},
     "faults": {"errors", "labels", "engine"},
-    "runbook": {"errors", "labels", "paths", "engine", "observe", "lifecycle", "diagnosis"},
+    "runbook": {"kernels", "errors", "labels", "paths", "engine", "observe", "lifecycle", "diagnosis"},
     "lab": {"errors", "labels", "paths", "engine", "observe", "lifecycle"},
     "widgets": {"errors", "engine", "observe", "lifecycle", "lab", "runbook"},
     "setup": {"errors", "engine", "doctor", "kernels", "progress"},

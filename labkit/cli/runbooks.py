@@ -65,10 +65,17 @@ def run(
         str | None, typer.Option(help="Time for the whole run, such as 10m [default: none].")
     ] = None,
     step_limit: Annotated[str | None, typer.Option(help="Time for each step, such as 90s.")] = None,
+    kernel: Annotated[
+        str | None,
+        typer.Option(help="A Jupyter kernel for the cells [default: a fork, which starts at once]."),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a runbook against an engine: evidence, diagnosis, plan and, with --apply, action and verification."""
+    from labkit.kernels import lane
+
+    lane.prepare()  # before anything has started a thread, and while the imports below go on
     from labkit import runbook
     from labkit.engine import commandline, records
     from labkit.runbook.progress import showing
@@ -85,6 +92,7 @@ def run(
             limit=seconds("--limit", limit),
             step_limit=seconds("--step-limit", step_limit),
             progress=progress,
+            kernel=kernel,
         )
     show_outcome(outcome, as_json, quiet=quiet)
 

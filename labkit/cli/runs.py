@@ -86,6 +86,9 @@ def show(run: Named, as_json: AsJson = False) -> None:
 @commands.command()
 def resume(run: Named, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Go on with a run that was cut off; what its journal says is done is not done again."""
+    from labkit.kernels import lane
+
+    lane.prepare()
     from labkit import runbook
     from labkit.runbook.progress import showing
 

@@ -24,10 +24,10 @@ from typing import Any, NoReturn
 
 from labkit.kernels import wire
 
-__all__ = ["become", "die_with", "leave", "pass_on", "prepare", "reap"]
+__all__ = ["adopt_orphans", "become", "die_with", "fresh", "leave", "name", "pass_on", "prepare", "reap"]
 
 LIBC = ctypes.CDLL(None)
-PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # prctl(2)
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36  # prctl(2)
 PASSED_ON = {
     signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH,
     signal.SIGUSR1, signal.SIGUSR2,
@@ -44,6 +44,11 @@ def prepare() -> None:
     import nbformat
 
     nbformat.validate({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all that descends from our children and loses its own."""
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def pass_on(pid: int, number: int) -> None:
@@ -106,12 +111,12 @@ def become(request: dict[str, Any], files: list[int], connection: socket.socket)
     os.umask(request["umask"])
     _environment(request["environ"])
     _limits(client)
-    _fresh()
+    fresh()
     sys.argv, sys.executable = list(request["argv"]), request["executable"]
     if request["kind"] == "kernel":
-        LIBC.prctl(PR_SET_NAME, b"labkit-kernel", 0, 0, 0)
+        name(b"labkit-kernel")
         leave(_kernel, request, connection)
-    LIBC.prctl(PR_SET_NAME, b"labkit", 0, 0, 0)
+    name(b"labkit")
     connection.close()
     # named rather than imported: the commands lie above this
     leave(lambda: importlib.import_module("labkit.cli").main())
@@ -122,6 +127,11 @@ def die_with(parent: int) -> None:
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def name(name: bytes) -> None:
+    """How ps(1) calls this process: at most 15 bytes."""
+    LIBC.prctl(PR_SET_NAME, name, 0, 0, 0)
 
 
 def _signals(ignored: list[int]) -> None:
@@ -168,7 +178,7 @@ def _limits(client: int) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, client))
 
 
-def _fresh() -> None:
+def fresh() -> None:
     """New random seeds (the module `random` sees to itself)."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:

@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import Any
 
-__all__ = ["Frames", "parsed", "peer", "receive", "send"]
+__all__ = ["Frames", "parsed", "peer", "receive", "send", "size"]
 
 LENGTH = struct.Struct("!I")
 LARGEST = 64 * 2**20
@@ -17,7 +17,7 @@ LARGEST = 64 * 2**20
 
 def send(connection: socket.socket, message: Any, descriptors: list[int] | None = None) -> None:
     """Send one frame, with *descriptors* along with it (unix(7), SCM_RIGHTS).  Raises `OSError`."""
-    body = json.dumps(message).encode()
+    body = json.dumps(message, default=str).encode()
     frame = LENGTH.pack(len(body)) + body
     if descriptors:
         sent = socket.send_fds(connection, [frame], descriptors)
@@ -43,11 +43,16 @@ def _exactly(connection: socket.socket, size: int) -> bytes | None:
     return bytes(parts)
 
 
-def parsed(data: bytes) -> Any | None:
+def size(data: bytes | bytearray) -> int:
+    """How long the frame is that *data* begins with."""
+    return LENGTH.size + int(LENGTH.unpack_from(data)[0])
+
+
+def parsed(data: bytes | bytearray) -> Any | None:
     """The message at the start of *data*; None when it is not whole."""
     if len(data) < LENGTH.size:
         return None
-    end = LENGTH.size + LENGTH.unpack_from(data)[0]
+    end = size(data)
     return json.loads(data[LENGTH.size : end]) if len(data) >= end else None
 
 

@@ -76,15 +76,26 @@ class Zygote:
         self._wake = self._hear_signals()
 
     def _hear_signals(self) -> tuple[socket.socket, socket.socket]:
-        """SIGHUP: take no more and end with the last child; SIGTERM and SIGINT: end."""
+        """SIGHUP: take no more and end with the last child; SIGTERM and SIGINT: end; SIGCHLD: somebody has ended."""
         ears = socket.socketpair()
         for ear in ears:
             ear.setblocking(False)
         signal.set_wakeup_fd(ears[1].fileno())
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
+        forks.adopt_orphans()
         self._selector.register(ears[0], selectors.EVENT_READ, self._signalled)
         return ears
+
+    def _adopted(self) -> None:
+        """Bury orphans of our children; of a lane whose runner was killed, end what its cells have started."""
+        known = {session.pid for session in self._sessions}
+        for pid in map(int, Path("/proc/self/task", str(os.getpid()), "children").read_text().split()):
+            if pid not in known and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if Path(f"/proc/{pid}/comm").read_text() == "labkit-lane\n":
+                    forks.reap(pid)
+                else:
+                    os.waitpid(pid, 0)
 
     def serve(self) -> None:
         """Serve until there is nothing more to do."""
@@ -111,7 +122,10 @@ class Zygote:
 
     def _signalled(self, ear: socket.socket) -> None:
         numbers = ear.recv(64)
-        self.retire()
+        if signal.SIGCHLD in numbers:
+            self._adopted()
+        if set(numbers) - {signal.SIGCHLD}:
+            self.retire()
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             for session in list(self._sessions):
                 self._end(session)

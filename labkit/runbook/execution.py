@@ -7,6 +7,7 @@ starts, a journal by which a run that was cut off goes on, and an exit code that
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 
 from labkit import __version__, paths
 from labkit.errors import LabkitError
+from labkit.kernels import lane
 from labkit.runbook import folders, leftovers, locks, parameters, reports
 from labkit.runbook.interruptions import Interruptions
 from labkit.runbook.journal import Journal
@@ -47,6 +49,7 @@ class Order:
     environ: dict[str, str]
     limit: float | None = None
     step_limit: float | None = None
+    kernel: str | None = None
     version: str = field(default=__version__)
 
 
@@ -60,13 +63,15 @@ def run(
     limit: float | None = None,
     step_limit: float | None = None,
     progress: Progress | None = None,
+    kernel: str | None = None,
 ) -> Outcome:
     """Run the runbook *name* and return how it ended; ``outcome.folder`` holds notebook, journal and reports.
 
     *given*: parameters, as text or typed.  *apply*: carry the plan out (sets the parameter ``apply``).
     *out_dir*: where the run's own new folder is made (default: ``runs`` in labkit's folder).  *environ*:
     variables for the kernel, such as ``DOCKER_HOST``.  *limit*, *step_limit*: seconds for the whole run, and
-    for each of its steps.
+    for each of its steps.  *kernel*: the name of a kernel for the cells (default: a fork of this process, where that
+    can be).
 
     Raises `UsageError` for an unknown runbook or parameter and for a value that does not fit or names nothing on
     the engine, and `EngineUnreachable` when that cannot be asked; nothing is started then.  Everything later, also an
@@ -87,8 +92,9 @@ def run(
         environ={each: around[each] for each in ENGINE_VARIABLES if each in around},
         limit=limit,
         step_limit=step_limit,
+        kernel=kernel,
     )
-    with Interruptions().handled() as interruptions:
+    with lane.prepared(), Interruptions().handled() as interruptions:
         folder = folders.new_run(path.stem, out_dir)
         with locks.held(folder):
             journal = Journal.create(folder, asdict(order))
@@ -120,6 +126,8 @@ def carry_out(
             "limit": order.limit,
             "step_limit": order.step_limit,
             "progress": progress or Silent(),
+            "lane": _lane(order),
+            "kernel_name": order.kernel or "python3",
         }
         interrupted = _execute(order, output, options, interruptions)
         if interrupted:
@@ -131,6 +139,19 @@ def carry_out(
         told = {"status": outcome.status, "exit_code": outcome.exit_code, "engine": outcome.engine}
         journal.write("run-ended", **told, seconds=outcome.seconds)
     return outcome
+
+
+def _lane(order: Order) -> lane.Lane | None:
+    """A lane for the run; None where it shall or must have a kernel.
+
+    It must when its notebook says so (``labkit: {live: true}`` in the metadata: somebody answers its widgets), when it
+    is not Python, and when this process had threads already.
+    """
+    metadata = json.loads(Path(order.notebook).read_text()).get("metadata", {})
+    language = metadata.get("kernelspec", {}).get("language", "python")
+    if order.kernel or language != "python" or metadata.get("labkit", {}).get("live"):
+        return None
+    return lane.take()
 
 
 def clear_away(order: Order, journal: Journal) -> None:
@@ -179,7 +200,6 @@ def _execute(order: Order, output: Path, options: Mapping[str, Any], interruptio
                 str(output),
                 order.parameters,
                 engine_name=NAME,
-                kernel_name="python3",
                 progress_bar=False,
                 extra_arguments=[
                     "--log-level=ERROR",  # or the kernel warns about its own local sockets

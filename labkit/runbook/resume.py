@@ -54,11 +54,12 @@ def resume(run: str, *, progress: Progress | None = None) -> Outcome:
     done stays done.  Raises `UsageError` when there is no such run or it came to its end, and `Refused` when
     it goes on in another process, its runbook has changed since, or its journal was tampered with.
     """
+    from labkit.kernels import lane
     from labkit.runbook import execution, locks, runs
     from labkit.runbook.interruptions import Interruptions
 
     folder = runs.find(run)
-    with Interruptions().handled() as interruptions, locks.held(folder):
+    with lane.prepared(), Interruptions().handled() as interruptions, locks.held(folder):
         journal = Journal.open(folder)
         entries = journal.verify()
         order = _order(folder.name, entries)

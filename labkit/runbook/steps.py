@@ -8,7 +8,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
@@ -21,6 +22,9 @@ from labkit.runbook.journal import Journal
 from labkit.runbook.progress import Progress, Silent
 from labkit.runbook.redaction import mask
 from labkit.runbook.saving import Saving
+
+if TYPE_CHECKING:
+    from labkit.kernels.lane import Lane
 
 __all__ = ["Stepping", "execute"]
 
@@ -43,13 +47,16 @@ def execute(
     progress: Progress | None = None,
     environ: Mapping[str, str] | None = None,
     journal: Journal | None = None,
+    lane: Lane | None = None,
     **options: Any,
 ) -> None:
     """Execute the notebook that *saving* holds, on the kernel *kernel_name*.
 
     *limit*, *step_limit*: seconds.  *environ*: the kernel's environment (default: ours).  *journal*: where
-    the steps are written (default: that of the run this process belongs to, if any).  All other options are
-    papermill's, for nbclient.  Raises `CellTimeoutError` when a limit is reached, and `DeadKernelError`.
+    the steps are written (default: that of the run this process belongs to, if any).  *lane*: runs the cells in
+    place of a kernel.  All other options are papermill's, for nbclient.
+
+    Raises `CellTimeoutError` when a limit is reached, and `DeadKernelError`.
     """
     del input_path  # papermill gives it to every engine
     options = {
@@ -62,7 +69,12 @@ def execute(
         "log": logger,
         "log_output": log_output,
     }
-    stepping = Stepping(
+    kind: Any = Stepping
+    if lane is not None:
+        from labkit.runbook.lanes import LaneStepping
+
+        kind = partial(LaneStepping, lane)
+    stepping = kind(
         saving,
         journal or Journal.current(),
         limits=(limit, step_limit),
@@ -178,12 +190,15 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
 
     def _kernel(self) -> list[int] | None:
         """The kernel's process, so that what is left of it can be told from others later."""
-        pid = getattr(getattr(self.km, "provisioner", None), "pid", None)
+        pid = self._kernel_pid()
         try:
             process = Process.of(pid) if pid else None
         except ProcessLookupError:
             return None
         return [process.pid, process.started] if process else None
+
+    def _kernel_pid(self) -> int | None:
+        return getattr(getattr(self.km, "provisioner", None), "pid", None)
 
     def _seconds_left(self, _: NotebookNode) -> float | None:
         limits = [self._step_limit] if self._step_limit else []
