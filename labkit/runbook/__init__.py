@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from labkit.runbook.parameters import check
     from labkit.runbook.plans import Plan
     from labkit.runbook.reports import report
-    from labkit.runbook.resume import resume
+    from labkit.runbook.resuming import resume
     from labkit.runbook.secret import Secret
     from labkit.runbook.verification import stays_up
 
@@ -72,7 +72,7 @@ _HOMES = {
     "labkit.runbook.parameters": ["check"],
     "labkit.runbook.plans": ["Plan"],
     "labkit.runbook.reports": ["report"],
-    "labkit.runbook.resume": ["resume"],
+    "labkit.runbook.resuming": ["resume"],
     "labkit.runbook.secret": ["Secret"],
     "labkit.runbook.verification": ["stays_up"],
 }

@@ -13,7 +13,7 @@ from labkit.observe.records import Record
 from labkit.observe.tables import Table
 from labkit.runbook.parameters import Parameters
 from labkit.runbook.plans import Applied, Plan
-from labkit.runbook.resume import first
+from labkit.runbook.resuming import first
 from labkit.runbook.verification import Verification
 
 if TYPE_CHECKING:
