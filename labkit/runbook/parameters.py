@@ -296,7 +296,9 @@ def _wrong(error: ValidationError, declared: Mapping[str, Parameter]) -> UsageEr
     errors = [each for each in error.errors() if each["type"] != "none_required"] or error.errors()
     first = errors[0]
     parameter = declared[str(first["loc"][0])]
-    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = (
+        first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable")[0]
+    )
     hint = ""
     if first["type"] == "string_type":
         hint = f"put it in quotes; plain papermill reads {parameter.name}=7 as a number: use -r {parameter.name} 7"

@@ -7,6 +7,7 @@ is in a field may be saved with the notebook.
 
 from __future__ import annotations
 
+import html
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,8 +19,6 @@ from labkit.runbook.parameters import Parameter, Parameters, validate
 from labkit.runbook.secret import ASK, Secret, is_reference
 
 __all__ = ["Form", "form"]
-
-_FITS = "✓"
 
 
 def form(values: Parameters) -> Form:
@@ -41,14 +40,20 @@ class Form(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets publishes no ty
         self._clearing = False
         self._declared = {each.name: each for each in values.declared}
         self.fields = {name: _field(each, dict(values)[name]) for name, each in self._declared.items()}
-        self.messages = {name: ipywidgets.Label(_FITS) for name in self._declared}
+        self.messages = {name: ipywidgets.HTML() for name in self._declared}
         for name, field in self.fields.items():
+            self._tell(name)
             field.observe(partial(self._changed, name), "value")
         super().__init__([self._row(each) for each in values.declared])
 
     def _row(self, parameter: Parameter) -> ipywidgets.Widget:
-        told = ipywidgets.Label(parameter.help or parameter.takes)
-        return ipywidgets.HBox([self.fields[parameter.name], self.messages[parameter.name], told])
+        return ipywidgets.HBox([self.fields[parameter.name], self.messages[parameter.name]])
+
+    def _tell(self, name: str) -> None:
+        """Beside the field: what the parameter is for, or what is wrong."""
+        parameter = self._declared[name]
+        told = f"✗ {self.wrong[name]}" if name in self.wrong else f"✓ {parameter.help or parameter.takes}"
+        self.messages[name].value = html.escape(told)
 
     def _changed(self, name: str, change: dict[str, Any]) -> None:
         if self._clearing:
@@ -59,8 +64,10 @@ class Form(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets publishes no ty
             if not self.wrong:
                 self._use(validate(self.values.declared, self._given(), in_notebook=True).settled())
         except LabkitError as error:
-            self.wrong[name] = " ".join(filter(None, [error.what, error.expected, error.try_]))
-        self.messages[name].value = self.wrong.get(name, _FITS)
+            expected = [f"expected: {error.expected}"] if error.expected else []
+            tried = [f"try {error.try_}"] if error.try_ else []
+            self.wrong[name] = "; ".join([error.what, *expected, *tried])
+        self._tell(name)
 
     def _read(self, name: str) -> None:
         """Raise what is wrong with one field."""

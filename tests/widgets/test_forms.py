@@ -56,7 +56,7 @@ def test_what_fits_is_what_the_cells_below_use(
     shown = form(space["p"])
     shown.fields[name].value = "1k" if typed == "none" else typed
     shown.fields[name].value = typed
-    assert shown.messages[name].value == "✓"
+    assert shown.messages[name].value.startswith("✓ ")
     assert (space[name], space["p"].plain()[name]) == (plain, plain)
     assert space["p"] is shown.values
     assert check(space).plain() == space["p"].plain()
@@ -74,7 +74,8 @@ def test_what_does_not_fit_is_told_beside_its_field(
     shown, before = form(space["p"]), space["p"]
     shown.fields[name].value = typed
     assert told in shown.messages[name].value
-    assert shown.messages[name].value in repr(shown)
+    assert shown.messages[name].value == f"✗ {shown.wrong[name]}"
+    assert shown.wrong[name] in repr(shown)
     shown.fields["force"].value = True
     assert space["p"] is before and space["force"] is False
     shown.fields[name].value = "4"
@@ -107,7 +108,7 @@ def test_objects_are_looked_for_while_one_types(engine: Engine, monkeypatch: pyt
     space = notebook("container: Container = 'web'", container="web")
     shown = form(space["p"])
     shown.fields["container"].value = "wbe"
-    assert shown.messages["container"].value == "no container called 'wbe' -p container=web"
+    assert shown.wrong["container"] == "no container called 'wbe'; try -p container=web"
     shown.fields["container"].value = "db"
     assert (space["container"], space["p"].container) == ("db", "db")
 
