@@ -119,7 +119,8 @@ def carry_out(
     output = folder / mask(Path(order.notebook).name)
     shutil.copyfile(order.notebook, output)  # so that there is one to report on, however early the run ends
     known.add_named({name: str(value) for name, value in order.parameters.items()})
-    with learning(order.environ.get("DOCKER_HOST"), order.environ.get("DOCKER_CONTEXT")) as learned:
+    docker = (order.environ.get("DOCKER_HOST"), order.environ.get("DOCKER_CONTEXT"))
+    with paths.jupyter_at_home(), learning(*docker) as learned:
         options = {
             "environ": _environ(order, {**environ, "LABKIT_RUN_DIR": str(folder)}),
             "journal": journal,
