@@ -31,6 +31,10 @@ class LabkitError(Exception):
         super().__init__(what)
         self.what, self.seen, self.expected, self.try_ = what, seen, expected, try_
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows for it: the message, which is all that its reader can use."""
+        return [f"{type(self).__name__}: {self}"]
+
     def __str__(self) -> str:
         parts = [self.what]
         for label, text in (("seen", self.seen), ("expected", self.expected), ("try", self.try_)):

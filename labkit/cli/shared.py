@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -36,11 +37,22 @@ def show_outcome(outcome: Outcome, as_json: bool, *, quiet: bool = False) -> NoR
     if as_json:
         print(outcome.model_dump_json(indent=1))
     elif not quiet:
-        print(outcome)
-        print(f"\nreport  {outcome.folder}/report.html")
+        print(outcome.model_copy(update={"failure": None}))  # it follows, whole
+        _show_folder(Path(outcome.folder))
     if outcome.failure and not as_json:
-        print(f"\nlabkit: {outcome.failure.message}", file=sys.stderr)
+        print(f"\nlabkit: {outcome.failure}", file=sys.stderr)
     raise typer.Exit(outcome.exit_code)
+
+
+def _show_folder(folder: Path) -> None:
+    """Print where a run's files are, and what each is for."""
+    from labkit.runbook.reports import CONTENTS
+
+    found = [(path.name, told) for pattern, told in CONTENTS.items() for path in sorted(folder.glob(pattern))]
+    width = max((len(name) for name, _ in found), default=0)
+    print(f"\n{folder}")
+    for name, told in found:
+        print(f"  {name.ljust(width)}  {told}")
 
 
 def seconds(option: str, given: str | None) -> float | None:

@@ -39,10 +39,15 @@ class Finding(Record):
     @property
     def headline(self) -> str:
         """The cause in a line or two."""
-        lines = [f"{self.object}: {self.code} ({self.confidence}). {self.title}"]
+        lines = [f"{self.object}: {self.verdict}. {self.title}"]
         if self.candidates:
             lines.append("It is one of: " + ", ".join(self.candidates))
         return "\n".join([*lines, *([self.advice] if self.advice else [])])
+
+    @property
+    def verdict(self) -> str:
+        """The cause's code, and how sure it is."""
+        return self.code if self.code == self.confidence else f"{self.code} ({self.confidence})"
 
     def summary(self) -> dict[str, Any]:
         return {"object": self.object, "code": self.code, "confidence": self.confidence}

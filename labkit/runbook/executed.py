@@ -5,37 +5,72 @@ It does not matter who executed it: ``labkit run``, plain papermill, or a person
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import nbformat
 
-from labkit import errors
 from labkit.diagnosis import Finding
 from labkit.observe.records import Record
-from labkit.runbook.outcomes import EXIT_CODES, Failure, Outcome, Status, Timing
-from labkit.runbook.plans import Applied, Plan
+from labkit.runbook.journal import Entry
+from labkit.runbook.outcomes import Failure, Outcome, Status, Timing, status_of_error
+from labkit.runbook.parameters import PARAMETERS
+from labkit.runbook.plans import Applied, Done, Plan
+from labkit.runbook.presenting import ERROR_MARK
 from labkit.runbook.verification import Verification
 
-__all__ = ["outcome_of"]
+__all__ = ["Section", "is_runbook", "outcome_of", "sections", "was_executed"]
 
 R = TypeVar("R", bound=Record)
+_NOTHING_DONE: set[Status] = {"usage", "unreachable", "refused", "incident", "healthy"}
+"""What is said of a run that has changed nothing."""
 
 
-def outcome_of(notebook: nbformat.NotebookNode, *, name: str = "", interrupted: str = "") -> Outcome:
+@dataclass(frozen=True)
+class Section:
+    """The cells with code under one heading: the seconds that they took, if that is known, and how they ended."""
+
+    name: str
+    seconds: float | None
+    state: Literal["done", "failed", "not run"]
+
+
+def is_runbook(notebook: nbformat.NotebookNode) -> bool:
+    """Whether it says so, or carries what a runbook tells."""
+    told = [*_records(notebook, Outcome), *_records(notebook, Plan)]
+    return "risk" in notebook.metadata.get("labkit", {}) or bool(told)
+
+
+def was_executed(notebook: nbformat.NotebookNode) -> bool:
+    """Whether any of its cells ran."""
+    return any(cell.get("execution_count") is not None or cell.get("outputs") for _, cell in _code(notebook))
+
+
+def outcome_of(
+    notebook: nbformat.NotebookNode,
+    *,
+    name: str = "",
+    interrupted: str = "",
+    engine: str = "",
+    journal: Sequence[Entry] = (),
+) -> Outcome:
     """The outcome of an executed *notebook*.
 
     What its last cell says holds only when every cell ran and none failed; a run that stopped early is
-    never a success.  *interrupted* says from outside why it ended, when the notebook cannot.
+    never a success, and one that has changed something never says that nothing was touched.  *interrupted* says
+    from outside why it ended, when the notebook cannot; *engine* and *journal*, what its runner knows of it.
     """
     told = _records(notebook, Outcome)
     failure = _failure(notebook, interrupted, bool(told))
-    status = _status(failure) if failure else told[-1].status
-    known = told[-1] if told and not failure else _so_far(notebook, status)
+    known = told[-1] if told and not failure else _so_far(notebook, journal)
+    if failure:
+        known = known.model_copy(update={"status": _status(failure, known.applied)})
     return known.model_copy(
         update={
             "runbook": name or _name(notebook),
+            "engine": known.engine or engine,
             "failure": failure,
             "timings": tuple(_timings(notebook)),
             "seconds": notebook.metadata.get("papermill", {}).get("duration"),
@@ -43,28 +78,48 @@ def outcome_of(notebook: nbformat.NotebookNode, *, name: str = "", interrupted: 
     )
 
 
-def _so_far(notebook: nbformat.NotebookNode, status: Status) -> Outcome:
+def _so_far(notebook: nbformat.NotebookNode, journal: Sequence[Entry]) -> Outcome:
     """What a run that did not reach its end had found, planned and done."""
-    given = notebook.metadata.get("papermill", {}).get("parameters", {})
+    plan = _last(notebook, Plan)
     return Outcome(
-        status=status,
-        parameters=dict(given),
+        status="failed",
+        parameters=_parameters(notebook),
         findings=tuple(_records(notebook, Finding)),
-        plan=_last(notebook, Plan),
-        applied=_last(notebook, Applied),
+        plan=plan,
+        applied=_last(notebook, Applied) or _done(plan, journal),
         verification=_last(notebook, Verification),
     )
 
 
-def _records(notebook: nbformat.NotebookNode, kind: type[R]) -> list[R]:
-    """The records of this *kind* in the outputs, in their order."""
-    carried = [
-        output.metadata[kind.media_type()]
+def _parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """What the notebook has checked; before that, what it was given."""
+    checked = _carried(notebook, PARAMETERS)
+    return dict(checked[-1] if checked else notebook.metadata.get("papermill", {}).get("parameters", {}))
+
+
+def _done(plan: Plan | None, journal: Sequence[Entry]) -> Applied | None:
+    """What the journal says was done of a plan whose application broke off."""
+    ended = [entry.facts for entry in journal if entry.kind == "action-done"]
+    actions = [(plan.actions[facts["index"]], facts) for facts in ended] if plan else []
+    done = tuple(
+        Done(action=str(action), undo=action.undo, seconds=facts.get("seconds", 0))
+        for action, facts in actions
+    )
+    return Applied(done=done, note="it broke off") if done else None
+
+
+def _carried(notebook: nbformat.NotebookNode, media_type: str) -> list[Any]:
+    return [
+        output.metadata[media_type]
         for _, cell in _code(notebook)
         for output in cell.get("outputs", [])
-        if kind.media_type() in output.get("metadata", {})
+        if media_type in output.get("metadata", {})
     ]
-    return [kind.model_validate(data) for data in carried]
+
+
+def _records(notebook: nbformat.NotebookNode, kind: type[R]) -> list[R]:
+    """The records of this *kind* in the outputs, in their order."""
+    return [kind.model_validate(data) for data in _carried(notebook, kind.media_type())]
 
 
 def _last(notebook: nbformat.NotebookNode, kind: type[R]) -> R | None:
@@ -96,6 +151,8 @@ def _error(notebook: nbformat.NotebookNode) -> Failure | None:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 message = output.evalue or output.ename
+                if output.ename == "SystemExit":
+                    message = f"the cell called sys.exit({output.evalue}): the runbook did not run to its end"
                 section = _section(notebook, index)
                 return Failure(error=output.ename, message=message, section=section, cell=index)
     return None
@@ -109,17 +166,10 @@ def _unfinished(notebook: nbformat.NotebookNode) -> int | None:
     return None
 
 
-def _status(failure: Failure) -> Status:
+def _status(failure: Failure, applied: Applied | None) -> Status:
     """The status that stands for an error: labkit's own errors carry it, any other is a failed run."""
-    code = _exit_codes().get(failure.error, 1)
-    return next(status for status, known in EXIT_CODES.items() if known == code)
-
-
-def _exit_codes() -> dict[str, int]:
-    tree: list[type[errors.LabkitError]] = [errors.LabkitError]
-    for kind in tree:
-        tree.extend(kind.__subclasses__())
-    return {kind.__name__: kind.exit_code for kind in tree}
+    status = status_of_error(failure.error)
+    return "failed" if applied and applied.done and status in _NOTHING_DONE else status
 
 
 # -- the rest
@@ -134,21 +184,36 @@ def _section(notebook: nbformat.NotebookNode, index: int) -> str:
     for cell in reversed(notebook.cells[: index + 1]):
         headings = [line for line in cell.source.splitlines() if line.startswith("#")]
         # papermill marks a cell that failed with headings of its own
-        marked = "papermill-error-cell-tag" in cell.metadata.get("tags", [])
-        if cell.cell_type == "markdown" and headings and not marked:
+        if cell.cell_type == "markdown" and headings and ERROR_MARK not in cell.metadata.get("tags", []):
             return str(headings[-1].lstrip("# "))
     return ""
 
 
-def _timings(notebook: nbformat.NotebookNode) -> list[Timing]:
-    """Seconds by section, from papermill's marks on each cell; none when papermill did not execute it."""
-    spent: dict[str, float] = {}
+def sections(notebook: nbformat.NotebookNode, failed: int | None = None) -> list[Section]:
+    """The sections that hold code, in their order; the cell *failed* is where the run ended."""
+    found: dict[str, Section] = {}
     for index, cell in _code(notebook):
+        name = _section(notebook, index)
+        before = found.get(name, Section(name, None, "done"))
+        # papermill's marks on each cell; there are none when papermill did not execute it
         seconds = cell.metadata.get("papermill", {}).get("duration")
-        if seconds is not None:
-            section = _section(notebook, index)
-            spent[section] = spent.get(section, 0.0) + seconds
-    return [Timing(section=section, seconds=round(seconds, 3)) for section, seconds in spent.items()]
+        total = before.seconds if seconds is None else (before.seconds or 0.0) + seconds
+        state = before.state
+        if index == failed:
+            state = "failed"
+        elif failed is not None and index > failed and state == "done" and before.seconds is None:
+            state = "not run"
+        found[name] = Section(name, total, state)
+    return list(found.values())
+
+
+def _timings(notebook: nbformat.NotebookNode) -> list[Timing]:
+    """Seconds by section."""
+    return [
+        Timing(section=each.name, seconds=round(each.seconds, 3))
+        for each in sections(notebook)
+        if each.seconds is not None
+    ]
 
 
 def _name(notebook: nbformat.NotebookNode) -> str:

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from labkit.runbook.outcomes import Outcome
 from labkit.runbook.progress import Progress, Silent
 from labkit.runbook.redaction import known, mask
 from labkit.runbook.secret import handed_over
-from labkit.runbook.sweeps import learning
+from labkit.runbook.sweeps import Learning, learning
 
 __all__ = ["ENGINE_VARIABLES", "Order", "carry_out", "clear_away", "digest", "run"]
 
@@ -78,12 +78,34 @@ def run(
     interruption by SIGINT, SIGTERM or SIGHUP, is told by the outcome.
     """
     path = folders.find(name)
+    order, secrets = _order(path, given or {}, apply, environ or {}, limit, step_limit, kernel)
+    # the lane is forked first, since learning takes a thread
+    with lane.prepared(), Interruptions().handled() as interruptions, _learning(order):
+        folder = folders.new_run(path.stem, out_dir)
+        with locks.held(folder):
+            journal = Journal.create(folder, asdict(order))
+            return carry_out(
+                order, journal, interruptions, environ={**(environ or {}), **secrets}, progress=progress
+            )
+
+
+def _order(
+    path: Path,
+    given: Mapping[str, Any],
+    apply: bool | None,
+    environ: Mapping[str, str],
+    limit: float | None,
+    step_limit: float | None,
+    kernel: str | None,
+) -> tuple[Order, dict[str, str]]:
+    """What is to be run, checked; and the variables in which its secrets are handed to the kernel."""
     declared = parameters.read(folders.load(path))
-    chosen = dict(given or {}) if apply is None else {**(given or {}), "apply": apply}
-    values = parameters.prepare(declared, chosen, environ or {})
+    chosen = dict(given) if apply is None else {**given, "apply": apply}
+    values = parameters.prepare(declared, chosen, environ)
     references, secrets = handed_over(dict(values))
     injected = {each: told for each, told in values.plain().items() if each in chosen} | references
-    around = {**os.environ, **(environ or {})}
+    known.add_named({name: str(value) for name, value in injected.items()})
+    around = {**os.environ, **environ}
     order = Order(
         runbook=path.stem,
         notebook=str(path.resolve()),
@@ -94,13 +116,7 @@ def run(
         step_limit=step_limit,
         kernel=kernel,
     )
-    with lane.prepared(), Interruptions().handled() as interruptions:
-        folder = folders.new_run(path.stem, out_dir)
-        with locks.held(folder):
-            journal = Journal.create(folder, asdict(order))
-            return carry_out(
-                order, journal, interruptions, environ={**(environ or {}), **secrets}, progress=progress
-            )
+    return order, secrets
 
 
 def carry_out(
@@ -118,16 +134,15 @@ def carry_out(
     folder = journal.path.parent
     output = folder / mask(Path(order.notebook).name)
     shutil.copyfile(order.notebook, output)  # so that there is one to report on, however early the run ends
-    known.add_named({name: str(value) for name, value in order.parameters.items()})
-    docker = (order.environ.get("DOCKER_HOST"), order.environ.get("DOCKER_CONTEXT"))
-    with paths.jupyter_at_home(), learning(*docker) as learned:
+    chosen = _lane(order)  # before the thread that learning takes
+    with _learning(order) as learned:
         options = {
             "environ": _environ(order, {**environ, "LABKIT_RUN_DIR": str(folder)}),
             "journal": journal,
             "limit": order.limit,
             "step_limit": order.step_limit,
             "progress": progress or Silent(),
-            "lane": _lane(order),
+            "lane": chosen,
             "kernel_name": order.kernel or "python3",
         }
         interrupted = _execute(order, output, options, interruptions)
@@ -140,6 +155,11 @@ def carry_out(
         told = {"status": outcome.status, "exit_code": outcome.exit_code, "engine": outcome.engine}
         journal.write("run-ended", **told, seconds=outcome.seconds)
     return outcome
+
+
+def _learning(order: Order) -> AbstractContextManager[Learning]:
+    """Learn what must not be written, from the engine of *order*."""
+    return learning(order.environ.get("DOCKER_HOST"), order.environ.get("DOCKER_CONTEXT"))
 
 
 def _lane(order: Order) -> lane.Lane | None:

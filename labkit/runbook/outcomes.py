@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from labkit import errors
 from labkit.diagnosis import Finding
 from labkit.observe.records import Record
 from labkit.observe.tables import Table
 from labkit.runbook.parameters import Parameters
 from labkit.runbook.plans import Applied, Plan
+from labkit.runbook.redaction import mask, write_clean
 from labkit.runbook.resuming import first
 from labkit.runbook.verification import Verification
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["EXIT_CODES", "FILE", "Failure", "Outcome", "Status", "Timing", "outcome", "status_of"]
+__all__ = [
+    "EXIT_CODES",
+    "FILE",
+    "Failure",
+    "Outcome",
+    "Status",
+    "Timing",
+    "as_json",
+    "is_ours",
+    "outcome",
+    "schema",
+    "status_of",
+    "status_of_error",
+]
 
 Status = Literal["healthy", "fixed", "failed", "usage", "unreachable", "incident", "unverified", "refused"]
 EXIT_CODES: dict[Status, int] = {
@@ -44,6 +60,10 @@ class Failure(BaseModel):
     message: str
     section: str = ""
     cell: int | None = None
+
+    def __str__(self) -> str:
+        """The message; with its class, unless the message says all that can be said."""
+        return self.message if is_ours(self.error) else f"{self.error}: {self.message}"
 
 
 class Timing(BaseModel):
@@ -90,14 +110,14 @@ class Outcome(Record):
         done = ", ".join(each.action for each in self.applied.done) if self.applied else ""
         rows = [
             ("status", f"{self.status} (exit code {self.exit_code})"),
-            *(("found", f"{each.object}: {each.code} ({each.confidence})") for each in self.findings),
+            *(("found", f"{each.object}: {each.verdict}") for each in self.findings),
             ("planned", ", ".join(map(str, self.plan.actions)) if self.plan else "nothing"),
             ("done", done or "nothing"),
         ]
         if self.verification and self.verification.ok is not None:
             rows.append(("verified", "yes" if self.verification.ok else "no"))
         if self.failure:
-            rows.append(("error", self.failure.message.splitlines()[0]))
+            rows.append(("error", str(self.failure).splitlines()[0]))
         return Table(["outcome", "value"], [*rows, ("next", self.advice)])
 
     @property
@@ -108,10 +128,10 @@ class Outcome(Record):
         return {
             "healthy": "nothing",
             "fixed": "nothing",
-            "failed": "read the error; the cell that failed is marked in the notebook",
+            "failed": "read the error; the report links to the cell that failed",
             "usage": "correct the parameters; nothing was touched",
             "unreachable": "check DOCKER_HOST and the docker context, then run it again",
-            "incident": "run it again with apply=True to carry out the plan",
+            "incident": "carry out the plan: run it again with --apply (papermill: -p apply True)",
             "unverified": "look at the evidence, and undo what was done if it did not help",
             "refused": "run it again for a new plan",
         }[self.status]
@@ -123,6 +143,24 @@ class Outcome(Record):
             "exit_code": self.exit_code,
             "findings": [each.summary() for each in self.findings],
         }
+
+
+def is_ours(error: str) -> bool:
+    """Whether the message of an error of this class says all that can be said."""
+    return error in ("Interrupted", "Unfinished", "SystemExit") or error in _exit_codes()
+
+
+def status_of_error(error: str) -> Status:
+    """The status that stands for an error's class: labkit's own carry it, any other is a failed run."""
+    code = _exit_codes().get(error, 1)
+    return next(status for status, known in EXIT_CODES.items() if known == code)
+
+
+def _exit_codes() -> dict[str, int]:
+    tree: list[type[errors.LabkitError]] = [errors.LabkitError]
+    for kind in tree:
+        tree.extend(kind.__subclasses__())
+    return {kind.__name__: kind.exit_code for kind in tree}
 
 
 def status_of(finding: Finding, applied: Applied, verification: Verification) -> Status:
@@ -160,5 +198,16 @@ def outcome(
     )
     folder = os.environ.get("LABKIT_RUN_DIR")
     if folder:
-        (Path(folder) / FILE).write_text(made.model_dump_json(indent=2) + "\n")
+        write_clean(Path(folder) / FILE, as_json(made))
     return made
+
+
+def as_json(outcome: Outcome) -> str:
+    """*outcome* as it is written to ``outcome.json``: without secrets."""
+    return json.dumps(mask(outcome.model_dump(mode="json")), indent=2, ensure_ascii=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of ``outcome.json``."""
+    told = Outcome.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **told}

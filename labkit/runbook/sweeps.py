@@ -49,8 +49,7 @@ class Learning:
             self._look()
 
     def close(self) -> None:
-        """Let go of the engine."""
-        self._thread.join(_PATIENCE)
+        """Let go of the engine.  What nothing has waited for is left to itself."""
         if not self._thread.is_alive():
             self._shared.close()
             if self._engine:
