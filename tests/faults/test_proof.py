@@ -27,11 +27,12 @@ def play(name: str, engine: Engine, monkeypatch: pytest.MonkeyPatch, **given: An
     """
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     (known,) = [each for each in runbook.names() if each.endswith(f"-{name}")]
-    namespace: dict[str, Any] = {}
+    namespace: dict[str, Any] = {"In": [""]}  # where the runbook finds its parameters
     code = [
         cell for cell in nbformat.read(runbook.find(known), as_version=4).cells if cell.cell_type == "code"
     ]
     for cell in code[:-1]:
+        namespace["In"].append(cell.source)
         exec(compile(cell.source, known, "exec"), namespace)
         if "parameters" in cell.metadata.get("tags", []):
             namespace.update(given)
