@@ -232,13 +232,30 @@ def _memory(
 
 def _without_a_cause(seen: Seen, life: Life, evidence: list[Evidence]) -> Finding:
     """No kill and no shortage of memory is on record: either it left no record, or the record is lost."""
+    shortage: tuple[str, ...] = ("oom-of-pid-1", "oom-of-child")
     if life.complete and life.death:
-        advice = "No client of the engine sent it: kill -9 on the host, or PID 1 returned 137 itself."
-        return _finding(seen, "killed", evidence, confidence="likely", advice=advice)
+        if not _memory_can_be_unrecorded(seen, life):
+            advice = "No client of the engine sent it: kill -9 on the host, or PID 1 returned 137 itself."
+            return _finding(seen, "killed", evidence, confidence="likely", advice=advice)
+        advice = "No client of the engine sent it, but an engine can miss a kill for memory."
+        told = [each for each in evidence if each not in _leftover(seen, life)]
+        candidates = (*shortage, "killed")
+        return _finding(seen, "undecided", told, confidence="undecided", candidates=candidates, advice=advice)
     lost = "The events of its death are lost, so it can be any of these."
-    shortage = ("oom-of-pid-1", "oom-of-child") if seen.container.oom_killed else ()
-    candidates = (*shortage, "killed", "stop-timed-out")
+    candidates = (*(shortage if seen.container.oom_killed else ()), "killed", "stop-timed-out")
     return _finding(seen, "undecided", evidence, confidence="undecided", candidates=candidates, advice=lost)
+
+
+def _memory_can_be_unrecorded(seen: Seen, life: Life) -> bool:
+    """Whether this *life*, without an ``oom`` event just before its end, can have ended for memory all the same.
+
+    The event, and ``OOMKilled`` with it, can be missing after a true kill, so only the kernel's log rules one out; and when
+    the flag is there and nothing else explains it, the log has not told all (it leaves kills out when there are many).
+    """
+    if isinstance(seen.kernel, Unreadable):
+        return seen.container.oom_killed or seen.container.memory is not None
+    explained = life.named("oom") or any(kill.at >= life.events[0].at - CLOCKS for kill in seen.kernel.kills)
+    return seen.container.oom_killed and not seen.container.running and not explained
 
 
 # -- what they are made of

@@ -17,7 +17,7 @@ EATS = "tail /dev/zero"
 
 
 def run(engine: Engine, script: str, **options: object) -> None:
-    limits = {"mem_limit": "16m", "memswap_limit": "16m"}
+    limits = {"mem_limit": "32m", "memswap_limit": "32m"}
     engine.client.containers.run(
         "busybox:lab",
         ["sh", "-c", script],

@@ -92,6 +92,21 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "oom-of-pid-1",
         "certain",
     ),
+    "the engine lost the oom event and flag, and the kernel's log is out of reach": (
+        seen(DEAD, log("start", "die"), kernel=NO_LOG),
+        "undecided",
+        "undecided",
+    ),
+    "the same, and it had no limit to reach": (
+        seen(replace(DEAD, memory=None), log("start", "die"), kernel=NO_LOG),
+        "killed",
+        "likely",
+    ),
+    "only the flag knows of a kill, and nothing explains it": (
+        seen(OOM, log("start", "die")),
+        "undecided",
+        "undecided",
+    ),
     "all events are lost, the kernel's log is not": (seen(OOM, kernel=kill(True)), "oom-of-pid-1", "certain"),
     "the kernel named PID 1 of an earlier life": (
         seen(DEAD, log("start", "die"), kernel=kill(True, before=5)),
@@ -229,6 +244,11 @@ def test_undecided_names_what_it_can_be() -> None:
     assert lost.candidates == ("oom-of-pid-1", "oom-of-child", "killed", "stop-timed-out")
     assert lost.remedy == ""
     assert explain(seen(DEAD)).candidates == ("killed", "stop-timed-out")
+    silent = explain(seen(OOM, log("start", "die")))
+    assert silent.candidates == ("oom-of-pid-1", "oom-of-child", "killed")
+    assert not any("not of this death" in item.fact for item in silent.evidence), (
+        "the flag may be of this death"
+    )
 
 
 @pytest.mark.parametrize("limit_of", ["", "/parent"])

@@ -58,14 +58,14 @@ def test_events_since_a_moment(engine: Engine) -> None:
 def test_memory_counters_count_a_killed_child(engine: Engine) -> None:
     """PID 1 lives on, and its cgroup's counter tells of the child."""
     engine.capabilities.require("host", "memory-limit")
-    seen = run(engine, "tail /dev/zero; sleep 1000", mem_limit="16m", memswap_limit="16m")
+    seen = run(engine, "tail /dev/zero; sleep 1000", mem_limit="32m", memswap_limit="32m")
     for _ in range(100):
         counters = observe.memory(engine, seen)
         assert isinstance(counters, observe.MemoryCounters), counters
         if counters.oom_kills:
             break
     assert counters.oom_kills == 1
-    assert str(counters.limit) == "16m"
+    assert str(counters.limit) == "32m"
     log = observe.kernel_log(engine, seen)
     assert isinstance(log, observe.KernelLog), log
     assert [(kill.victim, kill.first) for kill in log.kills] == [("tail", False)]
