@@ -1,7 +1,7 @@
 """What a lab notebook needs beside the engine: predictions, waiting, evidence that prints the same every time."""
 
 from labkit.lab.commands import readable_commands
-from labkit.lab.evidence import freezer, happened, immutable, seconds, signals, writable_layer
+from labkit.lab.evidence import freezer, happened, seconds, signals, undeletable, writable_layer
 from labkit.lab.needs import able
 from labkit.lab.predictions import Prediction, predict
 from labkit.lab.tidying import reserve, tidy
@@ -12,7 +12,6 @@ __all__ = [
     "able",
     "freezer",
     "happened",
-    "immutable",
     "predict",
     "readable_commands",
     "reserve",
@@ -20,6 +19,7 @@ __all__ = [
     "signals",
     "state",
     "tidy",
+    "undeletable",
     "until",
     "until_says",
     "watch",

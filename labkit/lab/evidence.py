@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from signal import Signals
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError
+from labkit.lab.needs import able
 from labkit.observe import Event, events
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["freezer", "happened", "immutable", "seconds", "signals", "writable_layer"]
+__all__ = ["freezer", "happened", "seconds", "signals", "undeletable", "writable_layer"]
 
 
 def _life(engine: Engine, container: str) -> list[Event]:
@@ -74,13 +77,25 @@ def writable_layer(engine: Engine, container: str) -> str:
     return str(engine.client.api.inspect_container(container)["GraphDriver"]["Data"]["UpperDir"])
 
 
-def immutable(engine: Engine, path: str, on: bool = True) -> bool:
-    """Make the file *path* on the engine's host undeletable for everybody, root too (chattr(1)), or undo that.
+@contextmanager
+def undeletable(engine: Engine, container: str) -> Iterator[None]:
+    """While the block runs, nobody can delete the writable layer of *container*, root neither: its removal fails.
 
-    Prints why and returns False where that cannot be: it takes the host's own root, and a file system that knows it.
+    On the engine's host a new file in the layer, ``keep``, becomes immutable (chattr(1), ``+i``); after the block it can be
+    deleted again.  Where that cannot be it prints why, and the removal succeeds: it takes the host's own root, and a
+    file system that knows immutable files.
     """
-    done = engine.host.run(["chattr", "+i" if on else "-i", path], check=False)
+    if not able(engine, "host"):
+        yield
+        return
+    keep = f"{writable_layer(engine, container)}/keep"
+    engine.host.write(keep, "")
+    done = engine.host.run(["chattr", "+i", keep], check=False)
     if not done.ok:
         reason = done.stderr.strip().rpartition(": ")[2].partition(" while ")[0]
         print(f"Skipped: no immutable files on this engine's host ({reason}).")
-    return done.ok
+    try:
+        yield
+    finally:
+        if done.ok:
+            engine.host.run(["chattr", "-i", keep])

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from docker.errors import APIError
 
 from labkit import lab
 from labkit.engine import Engine
@@ -81,6 +82,34 @@ def test_freezer_is_read_in_both_versions(files: dict[str, str], expected: str) 
     api = SimpleNamespace(inspect_container=lambda name: {"State": {"Pid": 7}})
     fake = SimpleNamespace(client=SimpleNamespace(api=api), host=SimpleNamespace(read=files.__getitem__))
     assert lab.freezer(cast("Engine", fake), "web") == expected
+
+
+def test_a_layer_that_cannot_be_deleted_makes_a_removal_fail(engine: Engine) -> None:
+    """Inside the block a removal leaves the container dead; after it, also after an error, the same removal succeeds."""
+    engine.client.containers.create("busybox:lab", name="web")
+    with pytest.raises(APIError, match="operation not permitted"), lab.undeletable(engine, "web"):
+        engine.client.api.remove_container("web")
+    assert lab.state(engine, "web") == "dead"
+    engine.client.api.remove_container("web")
+    assert lab.state(engine, "web") == "removed"
+
+
+def test_a_host_without_immutable_files_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """The reason is printed, the block runs, and nothing is undone that was not done."""
+    said = "chattr: Operation not permitted while setting flags on /upper/keep\n"
+    ran: list[list[str]] = []
+
+    def chattr(command: list[str], check: bool = True) -> object:
+        ran.append(command)
+        return SimpleNamespace(ok=False, stderr=said)
+
+    api = SimpleNamespace(inspect_container=lambda name: {"GraphDriver": {"Data": {"UpperDir": "/upper"}}})
+    host = SimpleNamespace(run=chattr, write=lambda path, text: None)
+    fake = SimpleNamespace(client=SimpleNamespace(api=api), host=host, capabilities={"host": True})
+    with lab.undeletable(cast("Engine", fake), "web"):
+        ran.append(["the block"])
+    assert ran == [["chattr", "+i", "/upper/keep"], ["the block"]]
+    assert "Operation not permitted" in capsys.readouterr().out
 
 
 def test_until_reports_where_it_stuck(engine: Engine) -> None:
