@@ -161,7 +161,8 @@ def _error(notebook: nbformat.NotebookNode) -> Failure | None:
 def _unfinished(notebook: nbformat.NotebookNode) -> int | None:
     """The first cell with code that did not run to its end."""
     for index, cell in _code(notebook):
-        if cell.source.strip() and cell.get("execution_count") is None:
+        failed = cell.metadata.get("papermill", {}).get("status") == "failed"
+        if cell.source.strip() and (failed or cell.get("execution_count") is None):
             return index
     return None
 

@@ -148,7 +148,10 @@ def carry_out(
         interrupted = _execute(order, output, options, interruptions)
         if interrupted:
             journal.write("run-interrupted", reason=interrupted)
-            clear_away(order, journal)
+            with suppress(
+                LabkitError
+            ):  # what is still there then, the report is written; resuming tries again
+                clear_away(order, journal)
         outcome = reports.write(
             output, folder, name=order.runbook, interrupted=interrupted, engine=learned.found
         )

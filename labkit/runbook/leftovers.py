@@ -28,7 +28,7 @@ def end_processes(entries: Sequence[Entry]) -> list[int]:
 
     Raises `LabkitError` when one of them does not end, since it might still change something.
     """
-    named = {tuple(entry.facts["kernel"]) for entry in entries if entry.facts.get("kernel")}
+    named = {tuple(e.facts["kernel"]) for e in entries if e.kind == "step-started" and e.facts["kernel"]}
     left = [each for kernel in named for each in _session(Process(*kernel))]
     for process in left:
         process.signal(signal.SIGKILL)

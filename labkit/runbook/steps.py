@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.exceptions import PapermillException
@@ -156,7 +156,7 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
             except CellExecutionError as error:
                 self.nb_man.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
                 break
-            except CellTimeoutError as error:
+            except BaseException as error:  # a limit, a kernel that died, an interruption
                 self.nb_man.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
                 raise
             finally:
