@@ -13,6 +13,8 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from labkit.errors import LabkitError, UsageError
@@ -137,6 +139,21 @@ def jupyter_environ() -> dict[str, str]:
             folder / "npm"
         ),  # JupyterLab asks npm where it is, and npm writes a log of that
     }
+
+
+@contextmanager
+def jupyter_at_home() -> Iterator[None]:
+    """While this lasts, Jupyter's libraries in this process write in `home` too; some make a folder just to look into it."""
+    before = {name: os.environ.get(name) for name in jupyter_environ()}
+    os.environ.update(jupyter_environ())
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def free_bytes(folder: Path) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,6 @@ from labkit.cli import app
 
 
 def labkit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", "labkit", *words],
         capture_output=True,
@@ -168,3 +169,64 @@ def test_the_command_line_wins_over_a_file(tmp_path: Path) -> None:
     ):
         done = labkit(*words, *more)
         assert (done.returncode, f"'{taken}'" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_program_that_a_signal_ends_has_a_shells_exit_code(detached: str) -> None:
+    """`engine exec` returns 128 + n for a program that signal n has ended."""
+    assert labkit("engine", "exec", detached, "sh", "-c", "kill -TERM $$").returncode == 128 + 15
+
+
+def test_a_fault_that_is_there_already_is_a_usage_error(detached: str) -> None:
+    """A second injection is told with its remedy, and leaves the first as it is; one without its image brings it along."""
+    assert labkit("engine", "exec", detached, "docker", "rmi", "busybox:lab").returncode == 0
+    inject = ["fault", "inject", "exit-137", "--engine", detached, "--variant", "killed"]
+    assert labkit(*inject).returncode == 0
+    again = labkit(*inject)
+    assert again.returncode == 2 and "'web'" in again.stderr and "fault undo" in again.stderr
+    assert "Traceback" not in again.stderr
+    assert labkit("engine", "exec", detached, "docker", "inspect", "web").returncode == 0
+    wrong = labkit(*inject, "--container", "no good")
+    assert wrong.returncode == 1 and "Invalid container name" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def test_an_engine_that_has_gone_is_exit_code_3(detached: str) -> None:
+    """The daemon ends while a command needs it: one message, no traceback."""
+    host = labkit("engine", "exec", "--host", detached, "engine-service", "kill")
+    assert host.returncode == 0, host.stderr
+    done = labkit("fault", "inject", "exit-137", "--engine", detached)
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.fixture
+def detached(request: pytest.FixtureRequest) -> Iterator[str]:
+    name = f"cli-{os.getpid()}"
+    assert labkit("engine", "start", name, "--image", "busybox").returncode == 0
+    yield name
+    assert labkit("engine", "stop", name).returncode == 0
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback() -> None:
+    """Interrupted at its work, as by Ctrl-C, a command ends with 130 and has little to say."""
+    name = f"interrupted-{os.getpid()}"
+    command = subprocess.Popen(
+        [sys.executable, "-m", "labkit", "engine", "start", name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert command.stderr is not None
+    assert "starting the engine" in command.stderr.readline()
+    os.killpg(command.pid, signal.SIGINT)
+    told = command.communicate(timeout=60)
+    assert command.returncode == 130, told
+    assert "Traceback" not in "".join(told)
+    assert name not in labkit("engine", "list").stdout
+
+
+def test_output_that_nobody_reads_is_no_error() -> None:
+    """`labkit … | head` ends quietly when head has gone."""
+    script = f"{sys.executable} -m labkit doctor --json | true"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import pytest
 
 from labkit.engine import records
 from labkit.engine.sandbox import start_detached
+from tests.notebooks import ROOT
+
+ANYWHERE = ("__pycache__", ".ipynb_checkpoints")
 
 
 def uninstall(**environment: str) -> subprocess.CompletedProcess[str]:
@@ -99,3 +103,14 @@ def test_uninstall_refuses_while_an_engine_of_another_runtime_folder_runs(
         assert record.stop()
         for entry in (other / ".labkit", other):
             entry.unlink() if entry.is_file() else entry.rmdir()
+
+
+def test_make_clean_removes_what_was_made_in_the_checkout(tmp_path: Path) -> None:
+    """Whatever git is told to ignore, but for a person's own runs, is gone from the checkout after `make clean`."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split() if line != "/runs/"]
+    for pattern in ignored:
+        for folder in (tmp_path, *([tmp_path / "notebooks"] if pattern in ANYWHERE else [])):
+            (folder / pattern.replace("*", "labkit")).mkdir(parents=True)
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["Makefile", "notebooks"]

@@ -8,6 +8,7 @@ from typing import NoReturn
 import typer
 
 from labkit.cli import engines, faults, images, packs, runbooks, runs, ways_in
+from labkit.engine.failures import translated
 from labkit.errors import LabkitError
 
 __all__ = ["app", "main"]
@@ -28,18 +29,16 @@ app.add_typer(faults.commands, name="fault")
 
 
 def main() -> NoReturn:
-    """Run the command line; a labkit error becomes its message and its exit code."""
+    """Run the command line; an error that is not a bug becomes its message and its exit code.
+
+    Typer itself ends with 130 when it is interrupted, and without a word when nobody reads its output any more.
+    """
     try:
-        app(standalone_mode=True)
+        with translated():
+            app(standalone_mode=True)
     except LabkitError as error:
         print(f"labkit: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("labkit: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
     except OSError as error:
         # a full disk, a folder that cannot be written: the user's machine, not our code
         if error.filename is None and error.errno is None:

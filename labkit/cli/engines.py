@@ -101,9 +101,10 @@ def engine_exec(
             )
         command = NamespaceHost(record.init, user=record.facts["rootless"]).argv(command)
     try:
-        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+        code = subprocess.run(command, env=environment, check=False).returncode
     except FileNotFoundError:
         raise UsageError(f"no such command: {command[0]}") from None
+    raise typer.Exit(code if code >= 0 else 128 - code)  # ended by a signal: as a shell tells it
 
 
 @commands.command("logs")

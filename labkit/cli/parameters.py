@@ -67,6 +67,7 @@ def _show_help(name: str) -> None:
     from rich.text import Text
 
     from labkit import runbook
+    from labkit.runbook.kinds import written
 
     about = runbook.about(name)
     console = Console(highlight=False, soft_wrap=False)
@@ -80,16 +81,8 @@ def _show_help(name: str) -> None:
     table = Table.grid(padding=(0, 2))
     for each in about.parameters:
         told = [each.help] if each.help else []
-        told += [each.takes, f"default: {_written(each.default)}"]
+        told += [each.takes, f"default: {written(each.default) or 'empty'}"]
         option = each.name.replace("_", "-")
         table.add_row(Text(f"  --{option}"), Text("\n".join(told)))
     console.print(table if about.parameters else Text("  It has no parameters."))
     console.print(Text("\nOptions of every run: labkit run --help"))
-
-
-def _written(default: Any) -> str:
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, list):
-        return ",".join(map(str, default)) or "an empty list"
-    return "none" if default is None else str(default) or "empty"

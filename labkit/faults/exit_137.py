@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING
 
 from labkit import labels
-from labkit.errors import LabkitError
+from labkit.engine import images
+from labkit.errors import LabkitError, UsageError
 from labkit.faults import wire
 from labkit.faults.variants import Variant
 
@@ -49,10 +50,19 @@ _SCRIPTS = {
 def inject(engine: Engine, variant: str, container: str = "web") -> None:
     """Make *variant* in a new container; returns when the oracle sees it.
 
-    Raises `LabkitError` when it does not within ten seconds (then nothing is left of it).
+    Raises `UsageError` when there is a container of this name already, and `LabkitError` when the oracle does not see it
+    within ten seconds (then nothing is left of it).
     """
-    _run(engine, variant, container)
+    if wire.container(engine, container):
+        raise UsageError(
+            f"there is a container called {container!r} already",
+            seen=f"engine {engine.name!r}",
+            expected="a name that is free",
+            try_="another --container\nlabkit fault undo exit-137, if it is left from this fault",
+        )
+    images.ensure(engine, ["busybox"])
     try:
+        _run(engine, variant, container)
         _end(engine, variant, container)
         deadline = time.monotonic() + 10
         while oracle(engine, container) != variant:

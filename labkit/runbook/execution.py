@@ -135,7 +135,7 @@ def carry_out(
     output = folder / mask(Path(order.notebook).name)
     shutil.copyfile(order.notebook, output)  # so that there is one to report on, however early the run ends
     chosen = _lane(order)  # before the thread that learning takes
-    with _learning(order) as learned:
+    with paths.jupyter_at_home(), _learning(order) as learned:
         options = {
             "environ": _environ(order, {**environ, "LABKIT_RUN_DIR": str(folder)}),
             "journal": journal,

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ["CIDR", "KINDS", "Between", "choices", "describe", "is_optional", "lenient", "read_type"]
+__all__ = [
+    "CIDR",
+    "KINDS",
+    "Between",
+    "choices",
+    "describe",
+    "is_optional",
+    "lenient",
+    "read_type",
+    "written",
+]
 
 
 class CIDR(str):
@@ -258,3 +268,14 @@ def describe(kind: Any) -> str:
         told = [describe(part) for part in parts if part is not type(None)]
         return " or ".join([*told, "none"] if is_optional(kind) else told)
     return _TOLD[kind]
+
+
+def written(value: Any) -> str:
+    """*value* as a command line gives it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        words = [written(each) for each in value]
+        plain = all(word and word == word.strip() and not set(word) & set(",[") for word in words)
+        return ",".join(words) if plain else json.dumps(words)
+    return "none" if value is None else str(value)

@@ -11,7 +11,7 @@ import ast
 import io
 import linecache
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -20,6 +20,7 @@ import nbformat
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, create_model
 
 from labkit.errors import LabkitError, UsageError
+from labkit.runbook import views
 from labkit.runbook.kinds import describe, lenient, read_type
 from labkit.runbook.live import Live
 from labkit.runbook.secret import Secret, is_reference
@@ -59,14 +60,23 @@ class Parameters(BaseModel):
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=()
     )
     declared: ClassVar[tuple[Parameter, ...]] = ()
-    _notebook: Mapping[str, Any] | None = PrivateAttr(None)
+    _notebook: MutableMapping[str, Any] | None = PrivateAttr(None)
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {value}" for name, value in self)
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Shown in a notebook they carry themselves as JSON, as records do."""
-        return {PARAMETERS: {}}, {PARAMETERS: self.plain()}
+        return {PARAMETERS: {}, **views.bundle("parameters", self)}, {PARAMETERS: self.plain()}
+
+    @property
+    def notebook(self) -> MutableMapping[str, Any] | None:
+        """The variables of the notebook that they were read from, if they were."""
+        return self._notebook
+
+    def belong_to(self, notebook: MutableMapping[str, Any]) -> Self:
+        """Remember the variables of the notebook that they are for."""
+        self._notebook = notebook
+        return self
 
     def plain(self) -> dict[str, Any]:
         """The values as a notebook's ``parameters`` cell may hold them: text, numbers, lists; no secret."""
@@ -228,7 +238,7 @@ def _engine_named_in(environ: Mapping[str, str]) -> dict[str, str]:
 # -- inside the kernel
 
 
-def check(namespace: Mapping[str, Any], engine: Engine | None = None) -> Parameters:
+def check(namespace: MutableMapping[str, Any], engine: Engine | None = None) -> Parameters:
     """The parameters of the notebook in whose cell this is called: ``p = runbook.check(globals())``.
 
     Plain papermill only warns about an unknown name and checks no value, so the notebook checks both itself, with the same
@@ -245,9 +255,7 @@ def check(namespace: Mapping[str, Any], engine: Engine | None = None) -> Paramet
     parameters = _read(declaring)
     names = [each.name for each in parameters] + (_assigned(cells[injected]) if injected < len(cells) else [])
     given = {name: namespace[name] for name in names if name in namespace}
-    found = validate(parameters, given, in_notebook=True).settled(engine)
-    found._notebook = namespace
-    return found
+    return validate(parameters, given, in_notebook=True).settled(engine).belong_to(namespace)
 
 
 def _cells(history: Sequence[str]) -> list[str]:
@@ -290,7 +298,9 @@ def _wrong(error: ValidationError, declared: Mapping[str, Parameter]) -> UsageEr
     errors = [each for each in error.errors() if each["type"] != "none_required"] or error.errors()
     first = errors[0]
     parameter = declared[str(first["loc"][0])]
-    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = (
+        first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable")[0]
+    )
     hint = ""
     if first["type"] == "string_type":
         hint = f"put it in quotes; plain papermill reads {parameter.name}=7 as a number: use -r {parameter.name} 7"

@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit import faults, runbook
+from labkit import faults, paths, runbook
 from labkit.engine import Engine
 from labkit.errors import EngineUnreachable, UsageError
 from labkit.runbook.journal import Journal
@@ -278,3 +278,14 @@ def test_a_report_links_to_the_cell_that_failed(tmp_path: Path) -> None:
     assert f'href="#cell-{outcome.failure.cell}"' in page
     assert f'id="cell-{outcome.failure.cell}"' in page
     assert "<nobody>" not in page
+
+
+def test_a_run_writes_nothing_into_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """History, settings and connection files of a run's kernel go to labkit's own folder."""
+    monkeypatch.setenv("LABKIT_HOME", str(paths.home()))
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    outcome = run(tmp_path, written(tmp_path, "import os; print('home is', os.environ['HOME'])"))
+    assert outcome.folder is not None
+    assert f"home is {tmp_path}/user" in Path(outcome.folder, "some book.ipynb").read_text()
+    assert list((tmp_path / "user").rglob("*")) == []
