@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.engine import records
+from labkit.engine import packs, records
 from labkit.engine.sandbox import start_detached
 from tests.notebooks import ROOT
 
@@ -42,17 +42,17 @@ def test_uninstall_ends_engines_and_removes_both_folders(own_folders: tuple[Path
 
 
 def test_uninstall_leaves_what_labkit_did_not_make(own_folders: tuple[Path, Path]) -> None:
-    """A file of the user's own in labkit's folder stays, with the folder, and is named."""
-    home, runtime = own_folders
-    assert subprocess.run([sys.executable, "-m", "labkit", "pack", "list"], check=False).returncode == 0
+    """A file of the user's own in labkit's folders stays, with the folder, and is named; all else is gone."""
+    records.listed()  # whereby the folders become labkit's
+    packs.names()
     for folder in own_folders:
-        (folder / "letters").mkdir(exist_ok=True)
+        (folder / "letters").mkdir()
         (folder / "letters/to-mum").touch()
-    (runtime / "lab-0a1b2c").mkdir()
     done = uninstall()
-    if done.returncode == 2:  # the runtime folder had not been used yet, so it is not labkit's
-        assert "LABKIT_RUNTIME" in done.stderr
-    assert (home / "letters/to-mum").exists() and (runtime / "letters/to-mum").exists()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("letters") == 2
+    for folder in own_folders:
+        assert [path.name for path in folder.rglob("*")] == ["letters", "to-mum"]
 
 
 @pytest.mark.parametrize("variable", ["LABKIT_HOME", "LABKIT_RUNTIME"])

@@ -108,11 +108,13 @@ def parents() -> list[Path]:
 
 def controllers() -> list[str]:
     """What can be limited in an engine's groups: ``memory``, ``pids``, …"""
-    found = _scope_controllers() or []
+    if scoped():
+        return sorted(_scope_controllers() or [])
+    found: list[str] = []
     for hierarchy in hierarchies():
         base = _base(hierarchy)
         if base is not None and hierarchy.unified:
-            found = found or sorted(handed_down(base))
+            found = [*found, *handed_down(base)]
         elif base is not None and hierarchy.type == "cgroup" and not hierarchy.options.startswith("name="):
             found = [*found, *hierarchy.mountpoint.name.split(",")]
     return sorted(found)

@@ -183,6 +183,40 @@ def test_a_state_that_cannot_be_kept_costs_nothing(own_folders: tuple[Path, Path
         assert "now" in prepared.names()
 
 
+MOUNTED = """
+import labkit, subprocess
+from labkit import paths
+with labkit.open_engine(name="late", images=["busybox"]) as engine:
+    engine.client.containers.run("busybox:lab", ["sh", "-c", "echo 42 >/answer"], name="writer")
+    engine.client.containers.get("writer").commit("answered", "lab")
+    layers = sorted(path.name for path in (paths.home() / "layers").iterdir())
+    place = paths.home() / "prepared/never"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    try:
+        engine.save("never")
+    except labkit.LabkitError as error:
+        print("told:", error)
+    print(engine.client.containers.run("answered:lab", ["cat", "/answer"], remove=True))
+    print(layers == sorted(path.name for path in (paths.home() / "layers").iterdir()))
+    print(sorted(path.name for path in (paths.home() / "prepared").glob(".*")))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_state_that_fails_at_the_last_step_is_put_back(own_folders: tuple[Path, Path]) -> None:
+    """Layers and data-root that were moved to the new state already are moved back when its last step fails."""
+    done = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-c", MOUNTED],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert "told: could not keep" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.endswith("b'42\\n'\nTrue\n[]\n"), done.stdout + done.stderr
+
+
 FILLED = """
 import labkit, os, shutil, sys
 from labkit import paths

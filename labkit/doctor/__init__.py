@@ -1,0 +1,55 @@
+"""What labkit needs of a machine: what is there, what that costs where it is not, and the remedy (``labkit doctor``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labkit.doctor import kernel, privileges, supplies
+from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding
+from labkit.doctor.privileges import free_ids
+from labkit.engine import packs
+
+__all__ = ["DEGRADED", "MISSING", "OK", "Finding", "examine", "free_ids", "sandbox_findings", "verdict"]
+
+
+def examine() -> list[Finding]:
+    """Every need of labkit, looked at now."""
+    checks: list[Callable[[], Finding]] = [
+        kernel.kernel,
+        kernel.overlay,
+        privileges.namespaces,
+        privileges.tools,
+        kernel.tun,
+        kernel.iptables,
+        privileges.cgroups,
+        kernel.seccomp,
+        kernel.apparmor,
+        supplies.pack,
+        supplies.mmdebstrap,
+        supplies.disk,
+        supplies.memory,
+        kernel.watches,
+        supplies.running_engine,
+    ]
+    return [check() for check in checks]
+
+
+def sandbox_findings() -> list[Finding]:
+    """Only what a private engine cannot do without, and cheap to look at (a few milliseconds)."""
+    checks = (kernel.kernel, kernel.overlay, privileges.namespaces, privileges.tools, kernel.tun)
+    return [check() for check in checks]
+
+
+def verdict(findings: list[Finding]) -> str:
+    """One sentence: which ways to an engine are open here."""
+    missing = [f.name for f in findings if f.status == MISSING and f.name != "running engine"]
+    kind = "rootless " if packs.rootless() else ""
+    running = any(f.name == "running engine" and f.status == OK for f in findings)
+    attach = (
+        "an engine that runs here can be used (LABKIT_PROVIDER=attach)"
+        if running
+        else "no engine runs here to attach to"
+    )
+    if missing:
+        return f"No private engine can be started here (missing: {', '.join(missing)}); {attach}."
+    return f"A private {kind}engine can be started here; {attach}."
