@@ -40,6 +40,7 @@ TABLE: tuple[tuple[str, str, _Made], ...] = (
     ("docker.errors", "ImageLoadError", _failed),
     ("docker.errors", "DockerException", _unreachable),
     ("requests.exceptions", "RequestException", _unreachable),
+    ("urllib3.exceptions", "HTTPError", _unreachable),
 )
 """Module, error and what it is to us; the first that fits.  By name: where the module is not loaded, it raised nothing."""
 

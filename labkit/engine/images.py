@@ -14,13 +14,14 @@ import os
 import tarfile
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import paths
 from labkit.engine import archives, packs, prepared
+from labkit.engine.failures import translated
 from labkit.engine.locks import working
 from labkit.engine.packs import Pack, Progress, debootstrap
 from labkit.errors import LabkitError, UsageError
@@ -49,6 +50,8 @@ SOURCES = ("registry", "build")
 SUITE = "trixie"
 NEEDED_BYTES = 2 * 2**30
 BUILDER = "image-builder"
+SILENCE = 30
+"""Seconds after which a registry that says nothing is given up."""
 STATE = "images-"
 """How the names of prepared states begin that are made of images."""
 
@@ -199,18 +202,30 @@ def _keep(engine: Engine, image: Image, source: str) -> None:
 
 def _pull(engine: Engine, image: Image, progress: Progress) -> bool:
     """Pull the image by its digest; false where no registry can be reached."""
-    import docker
-
     if not image.registry or os.environ.get("LABKIT_OFFLINE"):
         return False
     progress(f"image {image.name}: asking the registry for {image.registry.split('@')[0]}")
     try:
-        engine.client.images.pull(image.registry)
-    except docker.errors.APIError as error:
-        progress(f"  not from a registry ({str(error.explanation).strip().splitlines()[0][:100]})")
+        with translated():
+            _pull_by_digest(engine, image.registry)
+    except LabkitError as error:  # also one that hangs, as with bad wifi
+        progress(f"  not from a registry ({(error.seen.strip() or error.what).splitlines()[0][:100]})")
         return False
     engine.client.images.get(image.registry).tag(image.name, TAG)
     return True
+
+
+def _pull_by_digest(engine: Engine, reference: str) -> None:
+    """As the SDK's ``pull``, which waits for ever where a registry falls silent (docker-py passes ``timeout=None``)."""
+    api = engine.client.api
+    name, _, digest = reference.partition("@")
+    query = {"fromImage": name, "tag": digest}
+    response = api._post(api._url("/images/create"), params=query, stream=True, timeout=SILENCE)
+    with closing(response):
+        api._raise_for_status(response)
+        for line in api._stream_helper(response, decode=True):
+            if "error" in line:
+                raise LabkitError("the registry does not give it", seen=str(line["error"]))
 
 
 def _build(engine: Engine, image: Image, progress: Progress) -> bool:
