@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from signal import Signals
 from typing import TYPE_CHECKING
 
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, MissingCapability
 from labkit.lab.needs import able
-from labkit.observe import Event, events
+from labkit.observe import Event, cgroups, events
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -35,7 +34,7 @@ def happened(engine: Engine, container: str) -> list[str]:
 
 
 def _label(event: Event) -> str:
-    return Signals(event.signal).name if event.signal else event.action
+    return event.signal_name or event.action
 
 
 def seconds(engine: Engine, container: str, first: str, last: str) -> float:
@@ -60,15 +59,16 @@ def freezer(engine: Engine, container: str) -> str:
     of ``cgroup.events`` in version 2 (kernel, cgroup-v2).
     """
     pid = engine.client.api.inspect_container(container)["State"]["Pid"]
-    lines = [line.split(":", 2) for line in engine.host.read(f"/proc/{pid}/cgroup").splitlines()]
-    groups = {controllers: path for _, controllers, path in lines}
-    path = groups.get("freezer") or groups.get("", "/")
-    if path == "/":
+    try:
+        found = cgroups.of(engine.host, pid, "freezer")
+    except MissingCapability as missing:
+        return f"nothing ({missing.what})"
+    if found.path == "/":
         return "nothing (this engine gives its containers no control group)"
-    if "freezer" in groups:
-        frozen = engine.host.read(f"/sys/fs/cgroup/freezer{path}/freezer.state").strip() == "FROZEN"
+    if found.version == 1:
+        frozen = engine.host.read(f"{found.folder}/freezer.state").strip() == "FROZEN"
     else:
-        frozen = "frozen 1" in engine.host.read(f"/sys/fs/cgroup{path}/cgroup.events").splitlines()
+        frozen = "frozen 1" in engine.host.read(f"{found.folder}/cgroup.events").splitlines()
     return "frozen" if frozen else "thawed"
 
 

@@ -6,18 +6,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabkitError, UsageError
 from labkit.lifecycle import STATES
+from labkit.observe import engine_time
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
 __all__ = ["state", "until", "until_says", "watch"]
 
-FRESH = timedelta(seconds=0.7)
+FRESH = 0.7
+"""Seconds."""
 
 
 def state(engine: Engine, container: str) -> str:
@@ -44,7 +46,7 @@ def until(engine: Engine, container: str, wanted: str, *, restarts: int = 0, sec
     if wanted not in STATES:
         raise UsageError("no such state", seen=repr(wanted), expected=", ".join(STATES))
     deadline = time.monotonic() + seconds
-    while not _is(found := _inspect(engine, container), wanted, restarts):
+    while not _is(engine, found := _inspect(engine, container), wanted, restarts):
         if time.monotonic() > deadline:
             last = found["State"]["Status"] if found else "removed"
             raise LabkitError(f"{container} did not get there in {seconds:g} s", seen=last, expected=wanted)
@@ -52,11 +54,16 @@ def until(engine: Engine, container: str, wanted: str, *, restarts: int = 0, sec
     return wanted
 
 
-def _is(found: dict[str, Any], wanted: str, restarts: int) -> bool:
+def _is(engine: Engine, found: dict[str, Any], wanted: str, restarts: int) -> bool:
     if not found or found["State"]["Status"] != wanted:
         return not found and wanted == "removed"
+    return not restarts or (found["RestartCount"] >= restarts and _since_end(engine, found) < FRESH)
+
+
+def _since_end(engine: Engine, found: dict[str, Any]) -> float:
+    """Seconds since the container ended, by the engine's clock: the one that its times are from."""
     ended = datetime.fromisoformat(found["State"]["FinishedAt"])
-    return not restarts or (found["RestartCount"] >= restarts and datetime.now(UTC) - ended < FRESH)
+    return float(engine_time(engine)) - ended.timestamp()
 
 
 def until_says(engine: Engine, container: str, line: str, *, times: int = 1, seconds: float = 60) -> None:

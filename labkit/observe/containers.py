@@ -36,7 +36,6 @@ class Container(Tabular):
     oom_killed: bool
     error: str
     pid: int
-    created_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     restarts: int
@@ -107,7 +106,6 @@ def _facts(attributes: dict[str, Any]) -> Container:
         oom_killed=state["OOMKilled"],
         error=state["Error"],
         pid=state["Pid"],
-        created_at=moment(attributes["Created"]),
         started_at=moment(state["StartedAt"]),
         finished_at=moment(state["FinishedAt"]),
         restarts=attributes["RestartCount"],

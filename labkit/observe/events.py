@@ -1,8 +1,9 @@
-"""What happened on an engine, from its own event log, and how far back that log reaches.
+"""What happened on an engine, from its own event log.
 
-The engine keeps its last 256 events in memory and loses them when its daemon restarts (moby,
-``daemon/events``), so an event that is not there is only evidence when the log reaches back far enough: see
-`EventLog.reaches`.
+The engine keeps its last 256 events in memory and loses them when its daemon restarts (moby, ``daemon/events``), so an
+event that is not there is only evidence where the log goes back far enough: see `labkit.observe.lives`.
+A container's labels are among the attributes of its events, and take the place of the engine's own (measured on 20.10
+and 26.1: of a container labelled ``signal=USR1`` no event tells which signal was sent).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from signal import SIGRTMIN, Signals
 from typing import TYPE_CHECKING, Any, overload
 
 from labkit.observe.containers import Container, moment
@@ -18,10 +20,7 @@ from labkit.observe.tables import Table, Tabular
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["KEPT", "Event", "EventLog", "engine_time", "events"]
-
-KEPT = 256
-"""How many events the engine keeps."""
+__all__ = ["Event", "EventLog", "engine_time", "events"]
 
 
 @dataclass(frozen=True)
@@ -41,29 +40,42 @@ class Event:
 
     @property
     def signal(self) -> int | None:
-        """The signal that a ``kill`` event sent."""
-        return int(self.attributes["signal"]) if "signal" in self.attributes else None
+        """The signal that a ``kill`` event sent; None where it does not say."""
+        return _signal(self.attributes.get("signal", "")) if self.action == "kill" else None
+
+    @property
+    def signal_name(self) -> str:
+        """The name of `signal`, such as ``SIGTERM`` or ``SIGRTMIN+3``; empty where there is none."""
+        number = self.signal
+        if number is None:
+            return ""
+        known = {int(each): each.name for each in Signals}
+        return known.get(number) or f"SIGRTMIN+{number - SIGRTMIN}"
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code that a ``die`` event reports."""
-        return int(self.attributes["exitCode"]) if "exitCode" in self.attributes else None
+        """The exit code that a ``die`` event reports; None where it does not say."""
+        told = self.attributes.get("exitCode", "") if self.action == "die" else ""
+        return int(told) if told.isdecimal() else None
 
     def __str__(self) -> str:
-        extra = {"kill": f" (signal {self.signal})", "die": f" (exit code {self.exit_code})"}
-        return self.action + extra.get(self.action, "")
+        if self.signal is not None:
+            return f"{self.action} (signal {self.signal})"
+        return self.action if self.exit_code is None else f"{self.action} (exit code {self.exit_code})"
+
+
+def _signal(told: str) -> int | None:
+    """Engines give the number; names are taken too."""
+    if told.isdecimal():
+        return int(told)
+    return int(Signals[told]) if told in Signals.__members__ else None
 
 
 @dataclass(frozen=True, repr=False)
 class EventLog(Tabular, Sequence[Event]):
-    """Events in their order.  *oldest*: when the first happened that the engine still has, of any object."""
+    """Events in their order."""
 
     events: tuple[Event, ...]
-    oldest: datetime | None = None
-
-    def reaches(self, when: datetime | None) -> bool:
-        """Whether the log goes back to *when*, so that what is missing from it since then did not happen."""
-        return when is not None and self.oldest is not None and self.oldest <= when
 
     @overload
     def __getitem__(self, index: int) -> Event: ...
@@ -92,13 +104,14 @@ def events(engine: Engine, of: Container | None = None, *, since: float = 0) -> 
     Asks for a past, bounded stretch by the engine's own clock, so it returns at once.
     """
     stream = engine.client.api.events(since="1", until=engine_time(engine), decode=True)
-    everything = [_event(raw) for raw in stream]
-    kept = [
-        event
-        for event in everything
-        if event.nano >= since * 1e9 and (of is None or (event.kind == "container" and event.id == of.id))
-    ]
-    return EventLog(tuple(kept), everything[0].at if everything else None)
+    labels = of.labels if of else {}
+    return EventLog(
+        tuple(
+            event
+            for event in (_event(raw, labels) for raw in stream)
+            if event.nano >= since * 1e9 and (of is None or (event.kind == "container" and event.id == of.id))
+        )
+    )
 
 
 def engine_time(engine: Engine) -> str:
@@ -108,6 +121,7 @@ def engine_time(engine: Engine) -> str:
     return f"{now.timestamp():.6f}"
 
 
-def _event(raw: dict[str, Any]) -> Event:
+def _event(raw: dict[str, Any], labels: Mapping[str, str]) -> Event:
     actor = raw["Actor"]
-    return Event(raw["timeNano"], raw["Type"], raw["Action"], actor["ID"], actor.get("Attributes") or {})
+    told = {key: value for key, value in (actor.get("Attributes") or {}).items() if key not in labels}
+    return Event(raw["timeNano"], raw["Type"], raw["Action"], actor["ID"], told)

@@ -1,7 +1,6 @@
 """The memory counters that the kernel keeps for a running container, from its cgroup (version 1 or 2).
 
-Sources: kernel documents admin-guide/cgroup-v1/memory and admin-guide/cgroup-v2; cgroups(7) for where they
-are found.
+Sources: kernel documents admin-guide/cgroup-v1/memory and admin-guide/cgroup-v2.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError
+from labkit.observe import cgroups
 from labkit.observe.containers import Container
 from labkit.observe.quantities import ByteSize
 from labkit.observe.readings import Unreadable
@@ -101,9 +101,9 @@ _FILES = {
 
 
 def _read(host: Host, pid: int) -> MemoryCounters:
-    version, folder = _folder(host.read("/proc/self/mountinfo"), host.read(f"/proc/{pid}/cgroup"))
-    files = sorted({f"{folder}/{place.split()[0]}" for place in _FILES[version].values()})
-    return _counters(version, folder, host.run(["grep", "-sH", "", *files], check=False).stdout)
+    group = cgroups.of(host, pid, "memory")
+    files = sorted({f"{group.folder}/{place.split()[0]}" for place in _FILES[group.version].values()})
+    return _counters(group.version, group.folder, host.run(["grep", "-sH", "", *files], check=False).stdout)
 
 
 def _counters(version: int, folder: str, listing: str) -> MemoryCounters:
@@ -123,28 +123,4 @@ def _counters(version: int, folder: str, listing: str) -> MemoryCounters:
         peak=ByteSize(values["peak"]) if "peak" in values else None,
         hit_limit=int(values["hit_limit"]),
         oom_kills=int(values["oom_kills"]),
-    )
-
-
-def _folder(mounts: str, cgroups: str) -> tuple[int, str]:
-    """The cgroup version that counts memory, and the folder, from the text of ``/proc/PID/cgroup``."""
-    for line in cgroups.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            return 1, _within(mounts, "cgroup", "memory", path)
-    path = next(line.split(":", 2)[2] for line in cgroups.splitlines() if line.startswith("0::"))
-    return 2, _within(mounts, "cgroup2", "", path)
-
-
-def _within(mounts: str, kind: str, option: str, path: str) -> str:
-    """Where *path* of a hierarchy is found, from the text of ``/proc/self/mountinfo`` (proc(5))."""
-    for line in mounts.splitlines():
-        left, _, right = line.partition(" - ")
-        root, mount_point = left.split()[3:5]
-        filesystem, _, options = right.split(" ", 2)
-        if filesystem == kind and (not option or option in options.split(",")):
-            inside = path.removeprefix(root.rstrip("/")) if path.startswith(root) else path
-            return mount_point + inside
-    raise LabkitError(
-        f"no {kind} file system with {option or 'the unified hierarchy'} is mounted on the host"
     )

@@ -25,7 +25,6 @@ DEAD = Container(
     oom_killed=False,
     error="",
     pid=0,
-    created_at=DEATH - timedelta(hours=1),
     started_at=DEATH - timedelta(hours=1),
     finished_at=DEATH,
     restarts=0,
@@ -53,7 +52,7 @@ def log(*told: str, at: float = 0) -> EventLog:
         )
         nano = int((end - (len(told) - 1 - number) / 10) * 1e9)
         found.append(Event(nano, "container", action, "abc", attributes))
-    return EventLog(tuple(found), found[0].at if found else None)
+    return EventLog(tuple(found))
 
 
 def kill(first: bool | None, *, before: float = 0.1, limit_of: str = "/docker/abc") -> KernelLog:

@@ -56,31 +56,33 @@ def test_freezer_tells_a_pause_from_a_stop_signal(engine: Engine) -> None:
     assert seen == ["thawed", "frozen", "thawed"]
 
 
+UNIFIED = "30 20 0:26 / /cg rw - cgroup2 cgroup2 rw\n"
+FREEZER = "31 20 0:27 /part /frz rw - cgroup cgroup rw,freezer\n"
+
+
 @pytest.mark.parametrize(
-    ("files", "expected"),
+    ("mounts", "groups", "files", "expected"),
     [
+        (UNIFIED, "0::/a/b\n", {"/cg/a/b/cgroup.events": "populated 1\nfrozen 1\n"}, "frozen"),
+        (UNIFIED, "0::/a/b\n", {"/cg/a/b/cgroup.events": "populated 1\nfrozen 0\n"}, "thawed"),
+        (FREEZER, "9:freezer:/part/a\n0::/\n", {"/frz/a/freezer.state": "FROZEN\n"}, "frozen"),
+        (FREEZER, "9:freezer:/part/a\n0::/\n", {"/frz/a/freezer.state": "THAWED\n"}, "thawed"),
+        (UNIFIED, "0::/\n", {}, "nothing (this engine gives its containers no control group)"),
         (
-            {"/proc/7/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/b/cgroup.events": "populated 1\nfrozen 1\n"},
-            "frozen",
-        ),
-        (
-            {"/proc/7/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/b/cgroup.events": "populated 1\nfrozen 0\n"},
-            "thawed",
-        ),
-        (
-            {"/proc/7/cgroup": "9:freezer:/a\n0::/\n", "/sys/fs/cgroup/freezer/a/freezer.state": "FROZEN\n"},
-            "frozen",
-        ),
-        (
-            {"/proc/7/cgroup": "9:freezer:/a\n0::/\n", "/sys/fs/cgroup/freezer/a/freezer.state": "THAWED\n"},
-            "thawed",
+            "",
+            "0::/\n",
+            {},
+            "nothing (no cgroup2 file system with the unified hierarchy is mounted on the host)",
         ),
     ],
 )
-def test_freezer_is_read_in_both_versions(files: dict[str, str], expected: str) -> None:
-    """The file is found and understood under control groups of version 1 and of version 2."""
+def test_freezer_is_read_in_both_versions(
+    mounts: str, groups: str, files: dict[str, str], expected: str
+) -> None:
+    """The file is found, wherever the hierarchy is mounted, and understood in version 1 and in version 2."""
     api = SimpleNamespace(inspect_container=lambda name: {"State": {"Pid": 7}})
-    fake = SimpleNamespace(client=SimpleNamespace(api=api), host=SimpleNamespace(read=files.__getitem__))
+    there = {"/proc/self/mountinfo": mounts, "/proc/7/cgroup": groups, **files}
+    fake = SimpleNamespace(client=SimpleNamespace(api=api), host=SimpleNamespace(read=there.__getitem__))
     assert lab.freezer(cast("Engine", fake), "web") == expected
 
 
@@ -110,6 +112,25 @@ def test_a_host_without_immutable_files_says_so(capsys: pytest.CaptureFixture[st
         ran.append(["the block"])
     assert ran == [["chattr", "+i", "/upper/keep"], ["the block"]]
     assert "Operation not permitted" in capsys.readouterr().out
+
+
+def test_until_goes_by_the_engines_clock() -> None:
+    """Whether a container's end is just past is told by the engine's clock, however this machine's is set."""
+    found = {"State": {"Status": "exited", "FinishedAt": "2001-01-01T00:00:00.5Z"}, "RestartCount": 6}
+    api = SimpleNamespace(inspect_container=lambda name: found)
+    clock = {"SystemTime": "2001-01-01T00:00:01Z"}
+    fake = cast("Engine", SimpleNamespace(client=SimpleNamespace(api=api, info=lambda: clock)))
+    assert lab.until(fake, "web", "exited", restarts=6, seconds=0.1) == "exited"
+    clock["SystemTime"] = "2001-01-01T00:00:02Z"
+    with pytest.raises(LabkitError):
+        lab.until(fake, "web", "exited", restarts=6, seconds=0.1)
+
+
+def test_a_signal_without_a_name_is_counted_from_the_first(engine: Engine) -> None:
+    """Real-time signals are named as kill(1) takes them."""
+    run(engine, "web", 'trap "echo got" RTMIN+3; echo awake; while :; do sleep 0.1; done')
+    engine.client.api.kill("web", signal="SIGRTMIN+3")
+    assert lab.signals(engine, "web") == ["SIGRTMIN+3"]
 
 
 def test_until_reports_where_it_stuck(engine: Engine) -> None:

@@ -7,6 +7,7 @@ import pytest
 from labkit import observe
 from labkit.engine import Engine
 from labkit.errors import UsageError
+from labkit.observe import Event
 
 
 def run(engine: Engine, script: str, **options: object) -> observe.Container:
@@ -44,7 +45,35 @@ def test_events_are_the_containers_own_and_in_order(engine: Engine) -> None:
     assert [str(event) for event in log][:2] == ["create", "start"]
     assert "die (exit code 4)" in repr(log)
     assert "exit code 3" not in repr(log)
-    assert log.reaches(seen.started_at)
+
+
+def test_labels_are_not_taken_for_what_the_engine_says(engine: Engine) -> None:
+    """A label takes the place of an attribute in the engine's events; what is lost so is not told, nor guessed."""
+    seen = run(engine, "sleep 1000", labels={"signal": "USR1", "exitCode": "none"})
+    engine.client.api.kill("web")
+    engine.client.api.wait("web")
+    told = {event.action: event for event in observe.events(engine, seen)}
+    assert (told["kill"].signal, told["die"].exit_code) == (None, None)
+    assert str(told["kill"]) == "kill"
+    unasked = [event for event in observe.events(engine) if event.id == seen.id]
+    assert {event.signal for event in unasked} == {event.exit_code for event in unasked} == {None}
+
+
+@pytest.mark.parametrize(
+    ("action", "told", "number", "name"),
+    [
+        ("kill", "9", 9, "SIGKILL"),
+        ("kill", "37", 37, "SIGRTMIN+3"),
+        ("kill", "SIGTERM", 15, "SIGTERM"),
+        ("kill", "USR1", None, ""),
+        ("kill", "", None, ""),
+        ("start", "9", None, ""),
+    ],
+)
+def test_signals_are_named(action: str, told: str, number: int | None, name: str) -> None:
+    """Only a kill has a signal; those without a name of their own are counted from SIGRTMIN."""
+    event = Event(0, "container", action, "id", {"signal": told})
+    assert (event.signal, event.signal_name) == (number, name)
 
 
 def test_events_since_a_moment(engine: Engine) -> None:
