@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from labkit.errors import Refused
+from labkit.labels import is_ours
+from labkit.observe import engine_time
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
 __all__ = ["reserve", "tidy"]
 
+_reserved: WeakKeyDictionary[Engine, dict[str, float]] = WeakKeyDictionary()
+"""By engine and name: since when, in seconds of the engine's clock, what bears the name is the lab's."""
+
 
 def reserve(engine: Engine, name: str) -> None:
     """See to it that no container and no volume is called *name*, or *name* and a dash and more.
 
-    Raises `Refused`, naming those that there are: the lab does not touch what it has not made.
+    What is called so from now on is the lab's.  Raises `Refused`, naming those that there are: the lab does not touch what
+    it has not made.
     """
     found = [*_containers(engine, name), *_volumes(engine, name)]
     if found:
@@ -24,11 +32,17 @@ def reserve(engine: Engine, name: str) -> None:
             seen=", ".join(sorted(item.name for item in found)),
             try_=f"another name\nlab.tidy(engine, {name!r}), if they are left from this lab",
         )
+    _reserved.setdefault(engine, {})[name] = float(engine_time(engine))
 
 
 def tidy(engine: Engine, name: str) -> None:
-    """Remove the containers and volumes called *name*, or *name* and a dash and more, and print how many there were."""
-    containers, volumes = _containers(engine, name), _volumes(engine, name)
+    """Remove the lab's containers and volumes called *name*, or *name* and a dash and more; print how many there were.
+
+    On a shared engine those are the ones that labkit labelled, or that were created since `reserve`.  Others are left
+    alone and shown, with the command that would remove them.
+    """
+    containers = [found for found in _containers(engine, name) if _is_the_labs(engine, name, found)]
+    volumes = [found for found in _volumes(engine, name) if _is_the_labs(engine, name, found)]
     for container in containers:
         with engine.approve("container", container.name):
             container.remove(force=True, v=True)
@@ -36,6 +50,22 @@ def tidy(engine: Engine, name: str) -> None:
         with engine.approve("volume", volume.name):
             volume.remove()
     print(f"removed: containers {len(containers)}, volumes {len(volumes)}")
+    _show("docker rm --force", _containers(engine, name))
+    _show("docker volume rm", _volumes(engine, name))
+
+
+def _is_the_labs(engine: Engine, name: str, found: Any) -> bool:
+    if engine.owned or is_ours(found.attrs.get("Labels") or (found.attrs.get("Config") or {}).get("Labels")):
+        return True
+    since = _reserved.get(engine, {}).get(name)
+    created = found.attrs.get("Created") or found.attrs.get("CreatedAt")
+    # of a volume the whole second is told
+    return since is not None and datetime.fromisoformat(created).timestamp() >= int(since)
+
+
+def _show(command: str, left: list[Any]) -> None:
+    if left:
+        print(f"left, not made by this lab: {command} {' '.join(sorted(item.name for item in left))}")
 
 
 def _containers(engine: Engine, name: str) -> list[Any]:

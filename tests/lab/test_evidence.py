@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from docker.errors import APIError
 
+import labkit
 from labkit import lab
 from labkit.engine import Engine
 from labkit.errors import LabkitError, Refused, UsageError
@@ -180,3 +181,30 @@ def test_a_name_that_is_taken_is_left_alone(engine: Engine, capsys: pytest.Captu
     lab.reserve(engine, "ada")
     assert capsys.readouterr().out == "removed: containers 2, volumes 1\n"
     assert [found.name for found in engine.client.containers.list(all=True)] == ["adam"]
+
+
+def test_on_a_shared_engine_only_the_labs_own_goes(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What somebody made is left and shown, whatever it is called; what came after the name was reserved goes."""
+    somebody = engine.client
+    with labkit.open_engine("attach", url=engine.url) as shared:
+        lab.reserve(shared, "web")
+        somebody.containers.create("busybox:lab", name="web")  # as `!docker run` makes it, without a label
+        somebody.volumes.create("web-data")
+        lab.tidy(shared, "web")
+        assert capsys.readouterr().out == "removed: containers 1, volumes 1\n"
+        somebody.containers.create("busybox:lab", name="shop-prod")
+        somebody.volumes.create("shop-orders")
+        shared.client.containers.create("busybox:lab", name="shop-lab")
+        shared.client.volumes.create("shop-lab")
+        with pytest.raises(Refused, match="shop-prod"):
+            lab.reserve(shared, "shop")
+        lab.tidy(shared, "shop")
+    assert capsys.readouterr().out.splitlines() == [
+        "removed: containers 1, volumes 1",
+        "left, not made by this lab: docker rm --force shop-prod",
+        "left, not made by this lab: docker volume rm shop-orders",
+    ]
+    assert [found.name for found in somebody.containers.list(all=True)] == ["shop-prod"]
+    assert [found.name for found in somebody.volumes.list()] == ["shop-orders"]
