@@ -12,7 +12,7 @@ counters.  What is missing is said, and the verdict is then weaker.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ AT_ONCE = timedelta(seconds=2)
 SLOW_END = timedelta(seconds=10)
 """The longest time that a large PID 1 takes to end, once it is killed."""
 CLOCKS = timedelta(milliseconds=50)
-"""How far the kernel's clock, known to a hundredth of a second, and the engine's may differ."""
+"""How far the kernel's clock, once it is set by the container's events, and the engine's may differ."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,26 @@ def _was_changing(seen: Seen) -> bool:
 
 def explain(seen: Seen) -> Finding:
     """The finding that follows from what was *seen*; the same input always gives the same finding."""
+    seen = _by_one_clock(seen)
     if seen.container.running:
         return _while_running(seen)
     if seen.container.exit_code != 137:
         return _finding(seen, "not-137", [of_state(seen.container)])
     last = lives(seen.events)[-1:]
     return _of_death(seen, last[0] if last else Life((), complete=False))
+
+
+def _by_one_clock(seen: Seen) -> Seen:
+    """The kernel's kills at the engine's times.
+
+    A death tells the time of a kill only where every life is known: the kill could be of one that is forgotten.
+    """
+    if isinstance(seen.kernel, Unreadable):
+        return seen
+    ooms = [event.at for event in seen.events if event.action == "oom"]
+    deaths = [event.at for event in seen.events if event.action == "die" and event.exit_code == SIGKILL + 128]
+    complete = any(event.action == "create" for event in seen.events)
+    return replace(seen, kernel=seen.kernel.aligned(ooms, deaths if complete else ()))
 
 
 # -- PID 1 lives

@@ -4,13 +4,18 @@ The engine only reports that *some* process of a container was killed.  The kern
 cgroup (whose path holds the container's id) and a table of all processes that were there (mm/oom_kill.c,
 ``dump_header``).  It prints the table for at most ten kills in five seconds, machine-wide; past that the
 kill cannot be told to a container.
+
+Its stamps are from a clock of its own, which stands still while the machine sleeps and drifts by seconds in weeks
+(dmesg(1)), so a kill's time is only roughly known until the container's own events set it right: see `KernelLog.aligned`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from labkit.observe.containers import Container
@@ -23,12 +28,23 @@ if TYPE_CHECKING:
 __all__ = ["KernelLog", "OomKill", "kernel_log", "parse"]
 
 _SOURCE = "kernel log"
-_LINE = re.compile(r"^\[\s*(\d+\.\d+)\] (.*)$")
+_LINE = re.compile(r"^\[\s*(\d+\.\d+)\](?: ?\[\s*[TC]\d+\])? (.*)$")
+"""A stamp, and with CONFIG_PRINTK_CALLER who printed it, a task or a processor."""
 _TASK = re.compile(r"^\[\s*(\d+)\].*\s(\S+)$")
 _KILL = re.compile(
     r"oom-kill:constraint=(?P<constraint>\w+),.*?(?:,oom_memcg=(?P<memcg>[^,]+))?(?:,global_oom)?"
     r",task_memcg=(?P<task_memcg>[^,]+),task=(?P<task>.+),pid=(?P<pid>\d+),uid=\d+$"
 )
+
+
+SOON = (timedelta(milliseconds=-50), timedelta(milliseconds=500))
+"""How long after a kill the engine reports it; the engine's clock and a right one of the kernel's may differ a little."""
+DRIFT = timedelta(minutes=10)
+"""How wrong the kernel's clock may be, the machine's sleep aside."""
+RECENT = 20
+"""How many of the last kills and events are compared."""
+END = timedelta(seconds=10)
+"""The longest time that a large process takes to end, once it is killed."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +67,29 @@ class OomKill:
 
 @dataclass(frozen=True, repr=False)
 class KernelLog(Tabular):
-    """The kills in one container's cgroup, oldest first."""
+    """The kills in one container's cgroup, oldest first.  *slept*: how long the machine has, and the stamps' clock stood."""
 
     kills: tuple[OomKill, ...]
+    slept: timedelta = timedelta(0)
+
+    def aligned(self, ooms: Sequence[datetime], deaths: Sequence[datetime] = ()) -> KernelLog:
+        """The same kills by the engine's clock: moved together so that as many as can be have an event soon after them.
+
+        *ooms* and *deaths* are when the engine saw a process of the container killed for memory, and its PID 1 end.  The
+        smallest move that does it is the one; where no event helps, the kills stay where they are.
+        """
+        last = self.kills[-RECENT:]
+
+        def events(kill: OomKill) -> Sequence[datetime]:
+            return (*ooms[-RECENT:], *(deaths[-RECENT:] if kill.first else ()))
+
+        def told(kill: OomKill, move: timedelta) -> bool:
+            return any(SOON[0] <= event - kill.at - move <= SOON[1] for event in events(kill))
+
+        gaps = (event - kill.at for kill in last for event in events(kill))
+        moves = {timedelta(0), *(gap for gap in gaps if -DRIFT - self.slept <= gap <= DRIFT)}
+        best = max(moves, key=lambda move: (sum(told(kill, move) for kill in last), -abs(move)))
+        return replace(self, kills=tuple(replace(kill, at=kill.at + best) for kill in self.kills))
 
     def table(self) -> Table:
         first = {True: "PID 1 of the container", False: "a child", None: "unknown (no process table)"}
@@ -73,20 +109,35 @@ class KernelLog(Tabular):
 
 
 def kernel_log(engine: Engine, of: Container) -> KernelLog | Unreadable:
-    """The kills in the container *of*; `Unreadable`, with the reason, where the log cannot be read."""
+    """The kills in the container *of*; `Unreadable`, with the reason, where the log cannot be read or is too short."""
     if not engine.host.available:
         return Unreadable(_SOURCE, engine.host.reason)
     done = engine.host.run("date +%s.%N; cat /proc/uptime; dmesg", check=False)
     if not done.ok:
         return Unreadable(_SOURCE, done.stderr.strip() or f"dmesg ended with {done.code}")
     clock, uptime, log = done.stdout.split("\n", 2)
-    return KernelLog(
-        tuple(kill for kill in parse(log, float(clock) - float(uptime.split()[0])) if of.id in kill.folder)
-    )
+    # a host that commands can be run on has this machine's kernel
+    slept = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    return _of(log, float(clock) - float(uptime.split()[0]) + slept, timedelta(seconds=slept), of)
+
+
+def _of(log: str, boot: float, slept: timedelta, of: Container) -> KernelLog | Unreadable:
+    kills = tuple(kill for kill in parse(log, boot) if of.id in kill.folder)
+    needed = of.started_at if of.running or of.finished_at is None else of.finished_at - END
+    first = next(filter(None, map(_LINE.match, log.splitlines())), None)
+    if (
+        not kills
+        and needed
+        and (first is None or datetime.fromtimestamp(boot + float(first[1]), UTC) > needed)
+    ):
+        return Unreadable(
+            _SOURCE, "it does not go back so far: older lines are overwritten, or it was cleared"
+        )
+    return KernelLog(kills, slept)
 
 
 def parse(log: str, boot: float) -> list[OomKill]:
-    """The kills in the text of dmesg(1); *boot* is when the machine started, in seconds since 1970."""
+    """The kills in the text of dmesg(1); *boot* is the time of stamp 0, in seconds since 1970."""
     kills, tasks = [], list[tuple[int, str]]()
     for line in log.splitlines():
         match = _LINE.match(line)

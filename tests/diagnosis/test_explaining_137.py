@@ -65,6 +65,8 @@ def seen(container: Container = DEAD, events: EventLog | None = None, **given: A
 
 
 OOM = replace(DEAD, oom_killed=True)
+SKEWED = (7.0, 290.0, -3.0)
+"""Seconds by which the kernel's clock is behind: drift over weeks."""
 CASES: dict[str, tuple[Seen, str, str]] = {
     "the kernel names PID 1": (
         seen(OOM, log("start", "oom", "die"), kernel=kill(True)),
@@ -222,6 +224,18 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "certain",
     ),
 }
+
+
+@pytest.mark.parametrize("behind", SKEWED)
+def test_a_kernels_clock_that_is_wrong_changes_nothing(behind: float) -> None:
+    """Seconds and minutes of drift between the kernel's clock and the engine's lead to the same, certain cause."""
+    for first, code in ((True, "oom-of-pid-1"), (False, "oom-of-child")):
+        evidence = seen(OOM, log("start", "oom", "die"), kernel=kill(first, before=behind))
+        assert (explain(evidence).code, explain(evidence).confidence) == (code, "certain")
+    lost = seen(DEAD, log("create", "start", "die"), kernel=kill(True, before=behind))
+    assert (explain(lost).code, explain(lost).confidence) == ("oom-of-pid-1", "certain")
+    dying = seen(ALIVE, log("start", "oom"), memory=COUNTERS, kernel=kill(True, before=behind))
+    assert explain(dying).code == "oom-of-pid-1"
 
 
 @pytest.mark.parametrize("case", CASES)

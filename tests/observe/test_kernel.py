@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from labkit.observe.kernel import parse
+import pytest
+
+from labkit.observe import Container, KernelLog, OomKill, Unreadable
+from labkit.observe.kernel import _of, parse
 
 CHILD = """\
 [ 2337.685650] Tasks state (memory values in pages):
@@ -63,3 +67,78 @@ def test_a_table_is_never_used_twice() -> None:
 def test_other_lines_are_passed_over() -> None:
     """Whatever else a kernel logs does no harm."""
     assert parse("[    0.000000] Linux version 6\nnot a line\n[ 1.0] [drm] ok\n", boot=0) == []
+
+
+@pytest.mark.parametrize("caller", ["[ T123]", " [    T1]", "[    C1]"])
+def test_lines_may_name_who_printed_them(caller: str) -> None:
+    """A kernel with CONFIG_PRINTK_CALLER puts a task or a processor after the stamp."""
+    assert parse(CHILD.replace("] ", f"]{caller} ", 1), boot=0) == parse(CHILD, boot=0)
+    named = "\n".join(line.replace("]", f"]{caller}", 1) for line in CHILD.splitlines())
+    assert parse(named, boot=0) == parse(CHILD, boot=0)
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+KILL = OomKill(NOON, "dd", 7, "/docker/ab86", "/docker/ab86", True)
+
+
+def after(*seconds: float) -> list[datetime]:
+    return [NOON + timedelta(seconds=each) for each in seconds]
+
+
+@pytest.mark.parametrize(
+    ("ooms", "deaths", "slept", "expected"),
+    [
+        (after(0.1), [], 0, 0),  # a clock that is right stays
+        (after(7), [], 0, 7),  # weeks of drift
+        (after(-240), [], 0, -240),
+        (after(-28800), [], 28800, -28800),  # a night's sleep between the kill and now
+        (after(-28800), [], 0, 0),  # without a sleep that is another matter
+        (after(3600), [], 0, 0),
+        (after(7, 907), [], 0, 7),
+        ([], after(5), 0, 5),  # its death, where no oom event came
+        ([], [], 0, 0),
+    ],
+)
+def test_kills_are_set_by_the_containers_events(
+    ooms: list[datetime], deaths: list[datetime], slept: float, expected: float
+) -> None:
+    """The kernel's clock may be minutes off, and off by the machine's sleep: the container's own events put it right."""
+    log = KernelLog((KILL,), timedelta(seconds=slept)).aligned(ooms, deaths)
+    assert log.kills[0].at == NOON + timedelta(seconds=expected)
+
+
+def test_a_move_suits_as_many_kills_as_it_can() -> None:
+    """Three kills and three events seven seconds later: none of them is taken for its neighbour's."""
+    kills = tuple(replace(KILL, at=at, first=False) for at in after(0, 7, 20))
+    moved = KernelLog(kills).aligned(after(7.1, 14.1, 27.1))
+    assert [kill.at for kill in moved.kills] == after(7.1, 14.1, 27.1)
+    assert KernelLog(kills).aligned([], after(100)).kills == kills, "a child's kill is not told by a death"
+
+
+def ran(started: float, finished: float | None) -> Container:
+    return Container(
+        id="ab86", name="web", image="i", command="c", status="running" if finished is None else "exited",
+        exit_code=137, oom_killed=False, error="", pid=0, started_at=after(started)[0],
+        finished_at=None if finished is None else after(finished)[0], restarts=0, restart_policy="no",
+        memory=None, memory_swap=None, stop_signal="SIGTERM", labels={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("log", "of", "readable"),
+    [
+        ("[  100.0] a\n", ran(200, 300), True),
+        ("[  250.0] a\n", ran(200, 300), True),  # the death is within reach
+        ("[  295.0] a\n", ran(200, 300), False),
+        ("[  250.0] a\n", ran(200, None), False),
+        ("[  150.0] a\n", ran(200, None), True),
+        ("", ran(200, 300), False),
+        ("[    0.0] Linux\n", ran(-500, -400), False),  # before the machine started
+        (CHILD, ran(200, 300), True),  # what it holds counts in any case
+    ],
+)
+def test_a_log_that_does_not_go_back_is_not_silence(log: str, of: Container, readable: bool) -> None:
+    """Where the lines of that time are overwritten or cleared, the log does not say that nothing was killed."""
+    found = _of(log, NOON.timestamp(), timedelta(0), of)
+    assert isinstance(found, KernelLog) is readable
+    assert readable or isinstance(found, Unreadable)
