@@ -223,7 +223,9 @@ def main() -> None:
     if packs.MACHINE not in packs.names() and not installed.why_not():
         command = [sys.executable, "-m", "tests.installed", sys.executable, "-m", "tests.bench"]
         os.execv(sys.executable, command)
-    rows = [*starts_and_ends(), *ten_at_once(), *lab_against_script()]
+    from tests.bench_journal import journal_share
+
+    rows = [*starts_and_ends(), *ten_at_once(), *lab_against_script(), *journal_share(ROUNDS)]
     show(rows)
     if target := os.environ.get("BENCH_JSON"):
         keys = ("name", "median", "p95", "unit", "versus", "ratio", "goal", "ok")

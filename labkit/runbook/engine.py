@@ -58,7 +58,7 @@ class LabkitEngine:
                 saving.cleanup_pbar()
                 learned.again()
                 saving.notebook_complete()
-            return saving.presentable()
+            return saving.last()
 
     @classmethod
     def nb_kernel_name(cls, nb: NotebookNode, name: str | None = None) -> str:

@@ -3,7 +3,7 @@
 One JSON line an entry, in ``journal.jsonl`` of the run's folder.  Lines are only ever appended, and each
 carries the hash of the one before it, so that a changed, missing or inserted line shows.  The runner and the
 kernel both write, one at a time (flock(2)).  When `Journal.write` returns, an entry survives the death of every
-process, and one that announces something also a power cut.
+process, and one that announces a change also a power cut.
 
 A crash can leave half a line at the end.  What it was to announce was not done yet; so the next writer cuts
 it off, and says so in an entry of the kind ``torn``.  A whole line that is no entry is no crash: it was
@@ -19,7 +19,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -48,8 +48,8 @@ Kind = Literal[
     "torn",
 ]
 KINDS = frozenset(get_args(Kind))
-_AFTERWARDS = {"step-done", "record"}
-"""Kinds that announce nothing: they reach the disk with the entry after them."""
+_UNSYNCED = {"step-started", "step-done", "step-failed", "record"}
+"""Kinds that announce no change: a power cut may take them, as it takes what the steps have read."""
 _BEGINNING = "0" * 64
 
 
@@ -199,12 +199,12 @@ def _append(descriptor: int, end: _End, kind: str, facts: dict[str, Any]) -> tup
     # what is hashed is what a reader gets: JSON knows no tuples, and no keys that are numbers
     facts = json.loads(json.dumps(facts, default=str))
     entry = Entry(end.n + 1, at, kind, facts, end.hash, "")
-    entry = Entry(**{**asdict(entry), "hash": _hash(entry)})
-    line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+    entry = replace(entry, hash=_hash(entry))
+    line = json.dumps(vars(entry), separators=(",", ":")).encode() + b"\n"
     written = os.write(descriptor, line)
     if written != len(line):
         raise OSError(f"{written} of {len(line)} bytes were written")
-    if kind not in _AFTERWARDS:
+    if kind not in _UNSYNCED:
         os.fdatasync(descriptor)
     return _End(entry.n, entry.hash, end.size + len(line)), entry
 

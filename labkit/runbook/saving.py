@@ -28,6 +28,7 @@ class Saving(NotebookExecutionManager):  # type: ignore[misc]  # papermill publi
 
     last_save_time: datetime
     _saved = False
+    _written: NotebookNode | None = None
 
     def save(self, nb: NotebookNode | None = None, **_: Any) -> None:
         """Write the notebook, if the last time is long enough ago."""
@@ -37,13 +38,18 @@ class Saving(NotebookExecutionManager):  # type: ignore[misc]  # papermill publi
             return
         self._saved = True
         if self.output_path:
-            _write(self.presentable(), self.output_path)
+            self._written = self.presentable()
+            _write(self._written, self.output_path)
         self.last_save_time = self.now()
 
     def notebook_complete(self, **options: Any) -> None:
         """Finish the marks, and save the notebook."""
         self._saved = False
         super().notebook_complete(**options)
+
+    def last(self) -> NotebookNode:
+        """The notebook as it was written last, which papermill writes once more."""
+        return self._written or self.presentable()
 
     def presentable(self) -> NotebookNode:
         """A copy of the notebook as it may be written: secrets are masked."""
