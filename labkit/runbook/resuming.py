@@ -64,9 +64,17 @@ def resume(run: str, *, progress: Progress | None = None) -> Outcome:
         entries = journal.verify()
         order = _order(folder.name, entries)
         _check(folder.name, order, entries)
+        _find_secrets_again(order)
         execution.clear_away(order, journal)
         journal.write("run-resumed", torn=journal.torn)
         return execution.carry_out(order, journal, interruptions, environ={}, progress=progress)
+
+
+def _find_secrets_again(order: Order) -> None:
+    """Raise `UsageError` before anything starts when a secret is no longer where it was; what is found is masked."""
+    from labkit.runbook import folders, parameters
+
+    parameters.validate(parameters.read(folders.load(Path(order.notebook))), order.parameters)
 
 
 def _order(name: str, entries: Sequence[Entry]) -> Order:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Secret", "handed_over", "is_reference"]
 
 ASK = "ask"
+_VARIABLE = "LABKIT_SECRET_"
 _REFERENCES = "env:NAME, file:PATH or ask"
 
 
@@ -105,7 +106,8 @@ def _find(given: str, name: str) -> tuple[str, str]:
         return given, ""
     if scheme == "env":
         if place not in os.environ:
-            raise ValueError(f"a variable that is set; {place or 'one without a name'} is not")
+            lost = "; what was typed is kept nowhere, so set it again" if place.startswith(_VARIABLE) else ""
+            raise ValueError(f"a variable that is set; {place or 'one without a name'} is not{lost}")
         return os.environ[place], given
     path = Path(place).expanduser().absolute()
     try:
@@ -144,7 +146,7 @@ def handed_over(values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, st
         for name, value in values.items()
         if isinstance(value, Secret) and value.reference in ("", ASK)
     }
-    variables = {name: f"LABKIT_SECRET_{name.upper()}" for name in typed}
+    variables = {name: _VARIABLE + name.upper() for name in typed}
     return (
         {name: f"env:{variable}" for name, variable in variables.items()},
         {variables[name]: value.reveal() for name, value in typed.items()},

@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 from labkit import runbook
 from labkit.errors import UsageError
 from labkit.runbook import Secret
+from labkit.runbook.execution import Order, digest
+from labkit.runbook.journal import Journal
 from labkit.runbook.parameters import Parameters, prepare, read, validate
 from labkit.runbook.redaction import mask
 from labkit.runbook.secret import handed_over
@@ -94,6 +97,7 @@ def test_a_file_is_found_from_everywhere(places: dict[str, str], monkeypatch: py
     ("given", "expected"),
     [
         ("env:NO_SUCH", "a variable that is set; NO_SUCH is not"),
+        ("env:LABKIT_SECRET_PASSWORD", "what was typed is kept nowhere, so set it again"),
         ("env:", "one without a name is not"),
         ("file:/no/such", "/no/such: No such file"),
         ("file:/", "/: Is a directory"),
@@ -164,22 +168,52 @@ NOTEBOOK = [
 ]
 
 
-@pytest.mark.parametrize("place", ["env", "file", "value"])
-def test_a_run_uses_a_secret_and_leaves_none(place: str, places: dict[str, str], tmp_path: Path) -> None:
-    """The kernel has it; notebook, journal, report and all else in the run's folder have not; nor does the environment."""
-    proof = tmp_path / "proof"
-    cells = [nbformat.v4.new_code_cell(source.replace("{proof}", str(proof))) for source in NOTEBOOK]
+def book(tmp_path: Path) -> Path:
+    """A notebook that proves, in the file ``proof``, that it had the canary."""
+    proof = str(tmp_path / "proof")
+    cells = [nbformat.v4.new_code_cell(source.replace("{proof}", proof)) for source in NOTEBOOK]
     cells[1].metadata["tags"] = ["parameters"]
-    path = tmp_path / "book.ipynb"
     spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), path)
-    outcome = runbook.run(str(path), {"password": places[place]}, out_dir=tmp_path / "runs")
-    assert proof.read_text() == hashlib.sha256(CANARY.encode()).hexdigest(), outcome
-    files = [file for file in Path(outcome.folder).rglob("*") if file.is_file()]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), tmp_path / "book.ipynb")
+    return tmp_path / "book.ipynb"
+
+
+def used_and_not_kept(tmp_path: Path, folder: Path) -> bool:
+    """Whether the notebook had the canary, and no file of the run has it."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
     assert files
     for file in files:
         assert CANARY.encode() not in file.read_bytes(), file
+    return (tmp_path / "proof").read_text() == hashlib.sha256(CANARY.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("place", ["env", "file", "value"])
+def test_a_run_uses_a_secret_and_leaves_none(place: str, places: dict[str, str], tmp_path: Path) -> None:
+    """The kernel has it; notebook, journal, report and all else in the run's folder have not; nor does the environment."""
+    outcome = runbook.run(str(book(tmp_path)), {"password": places[place]}, out_dir=tmp_path / "runs")
+    assert used_and_not_kept(tmp_path, Path(outcome.folder))
     assert not [name for name in os.environ if name.startswith("LABKIT_SECRET_")]
+
+
+def test_a_resumed_run_needs_a_typed_secret_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was kept nowhere: that is said before anything starts, and the variable that is named does."""
+    path, folder = book(tmp_path), tmp_path / "runs" / "cut-off"
+    folder.mkdir(parents=True)
+    order = Order(
+        runbook="book",
+        notebook=str(path),
+        sha256=digest(path),
+        parameters={"password": "env:LABKIT_SECRET_PASSWORD"},
+        environ={},
+    )
+    Journal.create(folder, asdict(order))
+    before = (folder / "journal.jsonl").read_bytes()
+    with pytest.raises(UsageError, match=r"LABKIT_SECRET_PASSWORD is not; .* set it again"):
+        runbook.resume(str(folder))
+    assert (folder / "journal.jsonl").read_bytes() == before
+    monkeypatch.setenv("LABKIT_SECRET_PASSWORD", CANARY)
+    runbook.resume(str(folder))
+    assert used_and_not_kept(tmp_path, folder)
 
 
 def test_a_secret_is_not_pickled() -> None:
