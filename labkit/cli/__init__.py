@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from labkit.cli import engines, faults, images, packs, runbooks, runs, ways_in
+from labkit.cli import engines, faults, images, packs, plans, runbooks, runs, ways_in
 from labkit.engine.failures import translated
 from labkit.errors import LabkitError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(ways_in.commands)
 app.add_typer(runbooks.commands)
+app.add_typer(plans.commands)
 app.add_typer(runs.commands)
 app.add_typer(runs.listing, name="runs")
 app.add_typer(engines.commands, name="engine")

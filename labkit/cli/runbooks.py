@@ -69,6 +69,9 @@ def run(
         str | None,
         typer.Option(help="A Jupyter kernel for the cells [default: a fork, which starts at once]."),
     ] = None,
+    expires: Annotated[
+        str, typer.Option(help="How long the plan that it shows can be approved, such as 30m.")
+    ] = "1h",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -91,6 +94,7 @@ def run(
             environ=environ,
             limit=seconds("--limit", limit),
             step_limit=seconds("--step-limit", step_limit),
+            expires=seconds("--expires", expires) or 0,
             progress=progress,
             kernel=kernel,
         )

@@ -39,6 +39,8 @@ def show_outcome(outcome: Outcome, as_json: bool, *, quiet: bool = False) -> NoR
     elif not quiet:
         print(outcome.model_copy(update={"failure": None}))  # it follows, whole
         _show_folder(Path(outcome.folder))
+        if outcome.status == "incident" and outcome.plan:
+            print(f"plan    {outcome.plan_hash}; to carry it out: labkit apply {outcome.plan_hash}")
     if outcome.failure and not as_json:
         print(f"\nlabkit: {outcome.failure}", file=sys.stderr)
     raise typer.Exit(outcome.exit_code)

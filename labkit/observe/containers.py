@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -24,7 +26,7 @@ class Container(Tabular):
 
     Sizes are in bytes.  ``memory``: its limit, None for no limit.  ``memory_swap``: the limit of memory and
     swap together, -1 for no limit, None where the engine keeps none.  Times are in UTC, None where it never
-    happened.
+    happened.  ``auto_remove``: it was run with ``--rm``; ``unnamed``: its volumes that nobody gave a name.
     """
 
     id: str
@@ -44,6 +46,8 @@ class Container(Tabular):
     memory_swap: ByteSize | None
     stop_signal: str
     labels: dict[str, str]
+    auto_remove: bool = False
+    unnamed: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -114,7 +118,16 @@ def _facts(attributes: dict[str, Any]) -> Container:
         memory_swap=ByteSize(together) if together else None,
         stop_signal=config.get("StopSignal") or "SIGTERM",
         labels=config.get("Labels") or {},
+        auto_remove=bool(host.get("AutoRemove")),
+        unnamed=tuple(sorted(_unnamed(attributes.get("Mounts") or []))),
     )
+
+
+def _unnamed(mounts: list[dict[str, Any]]) -> Iterator[str]:
+    """Volumes that the engine named itself, with 64 digits."""
+    for mount in mounts:
+        if mount.get("Type") == "volume" and re.fullmatch(r"[0-9a-f]{64}", mount.get("Name", "")):
+            yield mount["Name"]
 
 
 def moment(text: str) -> datetime | None:

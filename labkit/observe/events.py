@@ -8,11 +8,11 @@ and 26.1: of a container labelled ``signal=USR1`` no event tells which signal wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from signal import SIGRTMIN, Signals
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from labkit.observe.containers import Container, moment
 from labkit.observe.tables import Table, Tabular
@@ -32,6 +32,13 @@ class Event:
     action: str
     id: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any], labels: Collection[str] = ()) -> Self:
+        """An event as the engine's API gives it, without the *labels* that stand among its attributes."""
+        actor = raw["Actor"]
+        told = {key: value for key, value in (actor.get("Attributes") or {}).items() if key not in labels}
+        return cls(raw["timeNano"], raw["Type"], raw["Action"], actor["ID"], told)
 
     @property
     def at(self) -> datetime:
@@ -108,7 +115,7 @@ def events(engine: Engine, of: Container | None = None, *, since: float = 0) -> 
     return EventLog(
         tuple(
             event
-            for event in (_event(raw, labels) for raw in stream)
+            for event in (Event.read(raw, labels) for raw in stream)
             if event.nano >= since * 1e9 and (of is None or (event.kind == "container" and event.id == of.id))
         )
     )
@@ -119,9 +126,3 @@ def engine_time(engine: Engine) -> str:
     now = moment(engine.client.info()["SystemTime"])
     assert now is not None, "an engine's clock does not show the year 1"
     return f"{now.timestamp():.6f}"
-
-
-def _event(raw: dict[str, Any], labels: Mapping[str, str]) -> Event:
-    actor = raw["Actor"]
-    told = {key: value for key, value in (actor.get("Attributes") or {}).items() if key not in labels}
-    return Event(raw["timeNano"], raw["Type"], raw["Action"], actor["ID"], told)

@@ -14,7 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.observe.quantities import ByteSize, CPUs, Duration
-    from labkit.runbook.actions import raise_memory, start_again
+    from labkit.runbook.actions import (
+        copy_in,
+        copy_out,
+        create_volume,
+        raise_memory,
+        remove_build_cache,
+        remove_container,
+        remove_image,
+        remove_network,
+        remove_volume,
+        restart,
+        run_job,
+        start_again,
+        stop,
+    )
     from labkit.runbook.execution import run
     from labkit.runbook.folders import About, about, find, names
     from labkit.runbook.inputs import assignments, from_file
@@ -48,21 +62,46 @@ __all__ = [
     "about",
     "assignments",
     "check",
+    "copy_in",
+    "copy_out",
+    "create_volume",
     "find",
     "from_file",
     "names",
     "outcome",
     "raise_memory",
+    "remove_build_cache",
+    "remove_container",
+    "remove_image",
+    "remove_network",
+    "remove_volume",
     "report",
+    "restart",
     "resume",
     "run",
+    "run_job",
     "start_again",
     "stays_up",
+    "stop",
 ]
 
 _HOMES = {
     "labkit.observe.quantities": ["ByteSize", "CPUs", "Duration"],
-    "labkit.runbook.actions": ["raise_memory", "start_again"],
+    "labkit.runbook.actions": [
+        "copy_in",
+        "copy_out",
+        "create_volume",
+        "raise_memory",
+        "remove_build_cache",
+        "remove_container",
+        "remove_image",
+        "remove_network",
+        "remove_volume",
+        "restart",
+        "run_job",
+        "start_again",
+        "stop",
+    ],
     "labkit.runbook.execution": ["run"],
     "labkit.runbook.folders": ["About", "about", "find", "names"],
     "labkit.runbook.inputs": ["assignments", "from_file"],

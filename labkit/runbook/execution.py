@@ -21,6 +21,7 @@ from labkit import __version__, paths
 from labkit.errors import LabkitError
 from labkit.kernels import lane
 from labkit.runbook import folders, leftovers, locks, parameters, reports
+from labkit.runbook.approvals import APPROVED, EXPIRES, keep
 from labkit.runbook.interruptions import Interruptions
 from labkit.runbook.journal import Journal
 from labkit.runbook.outcomes import Outcome
@@ -39,7 +40,8 @@ ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TL
 class Order:
     """What is to be run: the header of its journal, from which it can be resumed.
 
-    *environ* is the kernel's, as far as it says where the engine is.  *limit* and *step_limit* are seconds.
+    *environ* is the kernel's, as far as it says where the engine is.  *limit*, *step_limit* and *expires* (of
+    the plan that it shows) are seconds; *approved* is the hash of the plan that may be carried out, if it is one.
     """
 
     runbook: str
@@ -50,6 +52,8 @@ class Order:
     limit: float | None = None
     step_limit: float | None = None
     kernel: str | None = None
+    expires: float = EXPIRES
+    approved: str = ""
     version: str = field(default=__version__)
 
 
@@ -62,6 +66,8 @@ def run(
     environ: Mapping[str, str] | None = None,
     limit: float | None = None,
     step_limit: float | None = None,
+    expires: float = EXPIRES,
+    approved: str = "",
     progress: Progress | None = None,
     kernel: str | None = None,
 ) -> Outcome:
@@ -71,14 +77,25 @@ def run(
     *out_dir*: where the run's own new folder is made (default: ``runs`` in labkit's folder).  *environ*:
     variables for the kernel, such as ``DOCKER_HOST``.  *limit*, *step_limit*: seconds for the whole run, and
     for each of its steps.  *kernel*: the name of a kernel for the cells (default: a fork of this process, where that
-    can be).
+    can be).  *expires*: seconds for which the plan that it shows can be approved.  *approved*: the hash of such a
+    plan; then no other one is carried out.
 
     Raises `UsageError` for an unknown runbook or parameter and for a value that does not fit or names nothing on
     the engine, and `EngineUnreachable` when that cannot be asked; nothing is started then.  Everything later, also an
     interruption by SIGINT, SIGTERM or SIGHUP, is told by the outcome.
     """
     path = folders.find(name)
-    order, secrets = _order(path, given or {}, apply, environ or {}, limit, step_limit, kernel)
+    order, secrets = _order(
+        path,
+        given or {},
+        apply,
+        environ or {},
+        limit=limit,
+        step_limit=step_limit,
+        kernel=kernel,
+        expires=expires,
+        approved=approved,
+    )
     # the lane is forked first, since learning takes a thread
     with lane.prepared(), Interruptions().handled() as interruptions, _learning(order):
         folder = folders.new_run(path.stem, out_dir)
@@ -94,9 +111,7 @@ def _order(
     given: Mapping[str, Any],
     apply: bool | None,
     environ: Mapping[str, str],
-    limit: float | None,
-    step_limit: float | None,
-    kernel: str | None,
+    **terms: Any,
 ) -> tuple[Order, dict[str, str]]:
     """What is to be run, checked; and the variables in which its secrets are handed to the kernel."""
     declared = parameters.read(folders.load(path))
@@ -112,9 +127,7 @@ def _order(
         sha256=digest(path),
         parameters=injected,
         environ={each: around[each] for each in ENGINE_VARIABLES if each in around},
-        limit=limit,
-        step_limit=step_limit,
-        kernel=kernel,
+        **terms,
     )
     return order, secrets
 
@@ -155,6 +168,7 @@ def carry_out(
         outcome = reports.write(
             output, folder, name=order.runbook, interrupted=interrupted, engine=learned.found
         )
+        keep(outcome, order.notebook, order.parameters, environ=order.environ, expires=order.expires)
         told = {"status": outcome.status, "exit_code": outcome.exit_code, "engine": outcome.engine}
         journal.write("run-ended", **told, seconds=outcome.seconds)
     return outcome
@@ -200,8 +214,9 @@ def digest(path: Path) -> str:
 
 def _environ(order: Order, more: Mapping[str, str]) -> dict[str, str]:
     """The kernel's environment: ours, but the engine that the run began with, and nothing written into the user's home."""
-    kept = {name: value for name, value in os.environ.items() if name not in ENGINE_VARIABLES}
-    return {**kept, **paths.jupyter_environ(), **order.environ, **more}
+    kept = {name: value for name, value in os.environ.items() if name not in (*ENGINE_VARIABLES, APPROVED)}
+    approved = {APPROVED: order.approved} if order.approved else {}
+    return {**kept, **paths.jupyter_environ(), **order.environ, **approved, **more}
 
 
 def _execute(order: Order, output: Path, options: Mapping[str, Any], interruptions: Interruptions) -> str:

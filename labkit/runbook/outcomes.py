@@ -83,6 +83,7 @@ class Outcome(Record):
     schema_version: Literal[1] = 1
     runbook: str = ""
     engine: str = ""
+    engine_id: str = ""
     status: Status
     parameters: dict[str, Any] = Field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
@@ -189,6 +190,7 @@ def outcome(
     finding, plan = first(finding), first(plan)
     made = Outcome(
         engine=f"{engine.url}, version {engine.client.version()['Version']}",
+        engine_id=engine.client.info().get("ID", ""),
         status=status_of(finding, applied, verification),
         parameters=parameters.plain(),
         findings=(finding,),

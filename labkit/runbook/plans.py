@@ -1,46 +1,53 @@
 """Plan, then apply: what would be changed is shown first, and refused when the engine has moved on since.
 
-A plan is pinned to the facts that its actions rely on.  Just before it is applied they are read again; one
-that differs is drift, and nothing is done.
+A plan is pinned to the facts that its actions rely on.  How it is carried out is in ``applying.py``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from labkit import observe
-from labkit.errors import LabkitError, Refused, UsageError
-from labkit.observe.events import engine_time
 from labkit.observe.records import Record
 from labkit.observe.tables import Table
-from labkit.runbook.actions import Action, perform
+from labkit.runbook.actions import Action
+from labkit.runbook.effects import Comparison
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
+    from labkit.runbook.parameters import Parameters
 
 __all__ = ["Applied", "Done", "Plan"]
 
 
 class Done(BaseModel):
-    """An action that was carried out, in *seconds*."""
+    """An action that was carried out, in *seconds*, on the object *kind*, *id*.
+
+    *undo* is empty when there is no way back; *result* is what the action kept, such as a checksum.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     action: str
     undo: str
     seconds: float
+    kind: str = ""
+    id: str = ""
+    result: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        return f"{self.action} ({f'undo: {self.undo}' if self.undo else 'cannot be undone'})"
 
 
 class Applied(Record):
     """What was done of a plan: all of it, or nothing, with the reason in *note*.
 
     *since*: the engine's clock just before the last action, in seconds since 1970; *last*: that action's
-    verb, which is also the name of the event that tells when it took effect.
+    verb, which is also the name of the event that tells when it took effect.  *effects*: what the engine
+    told of it, against what was planned.
     """
 
     kind: ClassVar[str] = "applied"
@@ -49,9 +56,12 @@ class Applied(Record):
     note: str = ""
     since: str = ""
     last: str = ""
+    plan: str = ""
+    effects: Comparison | None = None
 
     def table(self) -> Table:
-        return Table(["done", "undo"], [(each.action, each.undo) for each in self.done], empty=self.note)
+        rows = [(each.action, each.undo or "cannot be undone") for each in self.done]
+        return Table(["done", "undo"], rows, empty=self.note)
 
     def summary(self) -> dict[str, Any]:
         return {"done": [each.action for each in self.done]}
@@ -82,26 +92,19 @@ class Plan(Record):
         """Eight characters that stand for this plan: its actions, on exactly what was seen."""
         return _digest([self.digest, [action.model_dump(mode="json") for action in self.actions]])[:8]
 
-    def apply(self, engine: Engine) -> Applied:
-        """Carry the plan out.
+    def apply(self, engine: Engine, *, named: Parameters | None = None, approved: str = "") -> Applied:
+        """Carry the plan out, and compare what the engine tells of it with what was planned.
 
-        Raises `Refused` when an object has changed since the plan was made (nothing is done then), and
+        On a shared engine what is not labkit's has to be *named* by a parameter, or the plan *approved* by
+        its hash.  In a run that was interrupted, the plan that had begun is carried on with instead.
+
+        Raises `Refused` when an object has changed since the plan was made or the approval is missing
+        (nothing is done then), `ApplyUnverified` when something else happened than was planned, and another
         `LabkitError` when an action fails, saying what had been done before it.
         """
-        for action in self.actions:
-            _check_drift(engine, action)
-        done, since, last = list[Done](), "", ""
-        for action in self.actions:
-            since, last, start = engine_time(engine), action.verb, time.monotonic()
-            try:
-                perform(engine, action)
-            except LabkitError as error:
-                before = "\n".join(f"done before it: {each.action} (undo: {each.undo})" for each in done)
-                raise LabkitError(
-                    error.what, seen=f"{error.seen}\n{before}".strip(), try_=error.try_
-                ) from error
-            done.append(Done(action=str(action), undo=action.undo, seconds=time.monotonic() - start))
-        return Applied(done=tuple(done), note="there was nothing to do", since=since, last=last)
+        from labkit.runbook.applying import carry_out
+
+        return carry_out(self, engine, named=named, approved=approved)
 
     def wait(self) -> Applied:
         """Do nothing: a dry run."""
@@ -110,34 +113,13 @@ class Plan(Record):
 
     def table(self) -> Table:
         rows = [
-            (
-                action,
-                "; ".join(map(str, action.changes)),
-                action.reason,
-                action.undo if action.reversible else "-",
-            )
+            (action, "; ".join(map(str, action.changes)), action.reason, action.way_back)
             for action in self.actions
         ]
         return Table(["action", "changes", "reason", "undo"], rows, empty="no action is planned")
 
     def summary(self) -> dict[str, Any]:
         return {"actions": [str(action) for action in self.actions]}
-
-
-def _check_drift(engine: Engine, action: Action) -> None:
-    try:
-        now = observe.container(engine, action.id)
-    except UsageError as gone:
-        raise Refused(f"the {action.kind} {action.name} of the plan is gone", seen=gone.seen) from None
-    for fact, planned in action.relies_on.items():
-        found = getattr(now, fact)
-        if str(found) != str(planned):
-            raise Refused(
-                f"the {action.kind} {action.name} has changed since the plan was made",
-                seen=f"{fact} is {found}",
-                expected=f"{fact} is {planned}",
-                try_="run the runbook again for a new plan",
-            )
 
 
 def _digest(facts: Any) -> str:

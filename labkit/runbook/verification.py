@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit import observe
+from labkit.errors import UsageError
 from labkit.observe.quantities import Duration
 from labkit.observe.records import Evidence, Record, evidence_table
 from labkit.observe.tables import Table
@@ -37,7 +38,7 @@ class Verification(Record):
 def stays_up(engine: Engine, container: str, applied: Applied, *, watch: Duration) -> Verification:
     """Watch the container for *watch* seconds: it must run without a break and without a kill for memory.
 
-    Ends early when it does not.
+    Ends early when it does not, when it is gone, and when the engine does not answer any more.
     """
     if not applied.done:
         return Verification()
@@ -51,7 +52,23 @@ def stays_up(engine: Engine, container: str, applied: Applied, *, watch: Duratio
 
 
 def _trouble(engine: Engine, container: str, applied: Applied) -> Evidence | None:
+    """What shows that it does not hold; something was changed, so whatever is wrong now is evidence."""
+    import docker.errors
+    import requests
+
+    try:
+        return _seen(engine, container, applied)
+    except UsageError as gone:
+        return Evidence(source="docker inspect", fact=f"{container} is gone", detail=gone.seen)
+    except (docker.errors.APIError, requests.exceptions.RequestException) as error:
+        return Evidence(source="docker", fact="the engine gave no answer", detail=str(error))
+
+
+def _seen(engine: Engine, container: str, applied: Applied) -> Evidence | None:
     facts = observe.container(engine, container)
+    changed = [each.id for each in applied.done if each.kind == "container"]
+    if changed and facts.id not in changed:
+        return Evidence(source="docker inspect", fact=f"{container} is another one by now", detail=facts.id)
     bad = [event for event in _after(applied, engine, facts) if event.action in ("oom", "die")]
     if bad:
         told = ", ".join(str(event) for event in bad[-3:])

@@ -1,5 +1,24 @@
-"""Pictures that follow a live engine, each with a text that says the same."""
+"""What a notebook shows that is live or can be pressed, each with a text that says the same.
 
-from labkit.widgets.states import Picture, StateMachine, picture
+Each name is imported when it is first used: a runbook that is executed without a person needs no widget.
+"""
 
-__all__ = ["Picture", "StateMachine", "picture"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.widgets.plans import Decision, decision
+    from labkit.widgets.states import Picture, StateMachine, picture
+
+__all__ = ["Decision", "Picture", "StateMachine", "decision", "picture"]
+
+_HOMES = {"plans": ["Decision", "decision"], "states": ["Picture", "StateMachine", "picture"]}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"labkit.widgets.{home}"), name)
+    raise AttributeError(f"module 'labkit.widgets' has no attribute {name!r}")

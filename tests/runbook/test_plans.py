@@ -96,10 +96,16 @@ def test_it_is_not_applied_twice(engine: Engine, web: observe.Container) -> None
 def test_it_acts_on_a_shared_engine_only_on_what_it_names(
     engine: Engine, web: observe.Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Being named in the plan is the approval for what is not labkit's; it ends with the action."""
+    """What is not labkit's is changed when its plan is approved, and no longer than the action lasts."""
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     with labkit.open_engine("attach") as shared:
-        plan_for(web).apply(shared)
+        plan = plan_for(web)
+        with pytest.raises(Refused, match="nobody has approved it"):
+            plan.apply(shared)
+        with pytest.raises(Refused, match="was not approved"):
+            plan.apply(shared, approved="00000000")
+        assert observe.container(engine, "web") == web, "nothing was done"
+        plan.apply(shared, approved=plan.hash)
         with pytest.raises(Refused):
             shared.client.api.stop("web")
 

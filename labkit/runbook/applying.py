@@ -1,0 +1,249 @@
+"""Carrying a plan out: drift, approval, journal, action by action, and what the engine told of it.
+
+Each step is in the journal before it is done.  A run that was interrupted carries on with the plan that had
+begun: what is journaled as done is not done again, and of an action that had only begun it is looked at
+whether its effect is there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import ApplyUnverified, LabkitError, Refused, UsageError
+from labkit.observe.events import engine_time
+from labkit.runbook import locks
+from labkit.runbook.actions import Action, facts, perform
+from labkit.runbook.approvals import grant, used
+from labkit.runbook.effects import Comparison
+from labkit.runbook.journal import Entry, Journal
+from labkit.runbook.plans import Applied, Done, Plan
+from labkit.runbook.recordings import Recording
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+    from labkit.runbook.parameters import Parameters
+
+__all__ = ["carry_out"]
+
+_IN_FLIGHT = 10.0
+"""Seconds after which an action that had begun when the run was interrupted has had its effects."""
+
+_calls: dict[str, int] = {}
+"""How often a plan was applied in this process, by journal: the same call finds its own traces again."""
+
+
+@dataclass
+class Past:
+    """What the journal says of this application of a plan before the run was interrupted."""
+
+    plan: Plan
+    by: str
+    since: str
+    started: set[int] = field(default_factory=set)
+    done: dict[int, Done] = field(default_factory=dict)
+    last: str = ""
+    compared: Comparison | None = None
+
+
+def carry_out(plan: Plan, engine: Engine, *, named: Parameters | None, approved: str) -> Applied:
+    """Carry *plan* out, or on: see `Plan.apply`."""
+    journal = Journal.current()
+    call = _next_call(journal)
+    past = _past(journal.entries(), call) if journal else None
+    if past:
+        plan = past.plan
+    if past and past.compared:
+        return _end(plan, list(past.done.values()), past.last, past.compared)
+    with locks.claimed(_claims(plan, engine)):
+        for index, action in enumerate(plan.actions):
+            if not past or index not in {*past.started, *past.done}:
+                _check(engine, action, touched=_objects(plan, past))
+        by = past.by if past else grant(plan, engine, named=named, approved=approved)
+        if not plan:
+            return Applied(note="there was nothing to do")
+        return _Application(plan, engine, journal, call, past).carry_out(by)
+
+
+def _claims(plan: Plan, engine: Engine) -> dict[str, str]:
+    """What no other run may change meanwhile: on which engine, kind and id, and how it is called."""
+    here = engine.client.info().get("ID") or engine.url
+    objects = [
+        each for a in plan.actions for each in [(a.kind, a.id, a.name), *((k, n, n) for k, n in a.touches)]
+    ]
+    return {f"{here} {kind} {id}": f"{kind} {name}" for kind, id, name in objects}
+
+
+def _next_call(journal: Journal | None) -> int:
+    name = str(journal.path) if journal else ""
+    _calls[name] = _calls.get(name, 0) + 1
+    return _calls[name]
+
+
+class _Application:
+    """One application of a plan, from its approval to the comparison of its effects."""
+
+    def __init__(
+        self, plan: Plan, engine: Engine, journal: Journal | None, call: int, past: Past | None
+    ) -> None:
+        self.plan, self.engine, self.journal, self.call = plan, engine, journal, call
+        self.past = past
+        self.done: list[Done] = []
+        self.since = self.last = ""
+
+    def carry_out(self, by: str) -> Applied:
+        past = self.past
+        until = float(past.last or past.since) + _IN_FLIGHT if past else 0
+        with Recording(self.engine, past.since if past else "", until) as recording:
+            if not past:
+                shown = self.plan.model_dump(mode="json")
+                self._write("approval", hash=self.plan.hash, by=by, since=recording.since, shown=shown)
+                used(self.plan)
+            try:
+                for index, action in enumerate(self.plan.actions):
+                    self._one(index, action)
+            except LabkitError as error:
+                raise self._with_what_was_done(error, recording) from error
+            compared = recording.compare(self._effects(self.plan.actions))
+        self._write("effects", ok=compared.ok, comparison=compared.model_dump(mode="json"))
+        return _end(self.plan, self.done, self.since, compared)
+
+    def _one(self, index: int, action: Action) -> None:
+        """Carry out one action, unless that was done before the run was interrupted."""
+        past = self.past
+        self.last = action.verb
+        if past and index in past.done:
+            self.done.append(past.done[index])
+            self.since = past.last
+            return
+        begun = bool(past and index in past.started)
+        start = time.monotonic()
+        result: dict[str, Any] = {}
+        kind = "action-done"
+        if begun and action.holds(self.engine):
+            self.since = past.last if past else ""
+            kind = "action-skipped"  # its effect is there already
+        else:
+            _check(self.engine, action, touched=self._touched(index, begun))
+            self.since = engine_time(self.engine)
+            self._write("action-started", index=index, action=str(action), since=self.since)
+            result = self._perform(action)
+        done = Done(
+            action=str(action),
+            undo=action.undo,
+            seconds=time.monotonic() - start,
+            kind=action.kind,
+            id=action.id,
+            result=result,
+        )
+        self.done.append(done)
+        self._write(kind, index=index, done=done.model_dump(mode="json"))
+
+    def _perform(self, action: Action) -> dict[str, Any]:
+        try:
+            return perform(self.engine, action)
+        except UsageError as error:  # it had begun, so nobody may say that nothing was touched
+            raise LabkitError(
+                error.what, seen=error.seen, expected=error.expected, try_=error.try_
+            ) from error
+
+    def _touched(self, index: int, begun: bool) -> set[tuple[str, str]]:
+        """Objects that this plan has changed itself already."""
+        before = self.plan.actions[: index + 1 if begun else index]
+        return {(action.kind, action.id) for action in before}
+
+    def _effects(self, actions: Iterable[Action]) -> list[Any]:
+        """The effects of *actions*; of those that began before an interruption the engine may have forgotten."""
+        past = self.past
+        forgettable = {*past.started, *past.done} if past else set()
+        return [
+            effect.model_copy(update={"needed": False}) if index in forgettable else effect
+            for index, action in enumerate(actions)
+            for effect in action.effects
+        ]
+
+    def _with_what_was_done(self, error: LabkitError, recording: Recording) -> LabkitError:
+        """*error*, of the same class, that also says what had been done, and what was not planned."""
+        told = [f"done before it: {each}" for each in self.done]
+        possible = [e.model_copy(update={"needed": False}) for a in self.plan.actions for e in a.effects]
+        try:
+            compared = recording.compare(possible)
+        except Exception:  # the engine may be the reason of the error
+            compared = None
+        if compared:
+            told += [f"not planned: {line.actual}" for line in compared.faults]
+            self._write("effects", ok=compared.ok, comparison=compared.model_dump(mode="json"), failed=True)
+        error.seen = "\n".join([*([error.seen] if error.seen else []), *told])
+        return error
+
+    def _write(self, kind: Any, **told: Any) -> None:
+        if self.journal:
+            self.journal.write(kind, call=self.call, plan=self.plan.hash, **told)
+
+
+def _end(plan: Plan, done: list[Done], since: str, compared: Comparison) -> Applied:
+    if not compared.ok:
+        undo = [each.undo for each in reversed(done) if each.undo]
+        raise ApplyUnverified(
+            "something else happened than was planned",
+            seen=str(compared.table()),
+            expected="exactly the effects that were planned",
+            try_="look at what was not planned; to take back what was:\n" + "\n".join(undo) if undo else "",
+        )
+    last = plan.actions[-1].verb if plan.actions else ""
+    return Applied(done=tuple(done), since=since, last=last, plan=plan.hash, effects=compared)
+
+
+def _check(engine: Engine, action: Action, touched: set[tuple[str, str]]) -> None:
+    """Raise `Refused` when what *action* relies on is no longer so.
+
+    Of an object that the plan has *touched* already only this counts: that nobody new uses it.
+    """
+    if action.relies_on.get("exists") is False and (action.kind, action.id) in touched:
+        return
+    now = facts.read(engine, action.kind, action.id)
+    planned = {"exists": True, **action.relies_on}
+    if now["exists"] and not planned["exists"]:
+        raise Refused(
+            f"there is a {action.kind} {action.name} by now", try_="run the runbook again for a new plan"
+        )
+    if planned["exists"] and not now["exists"]:
+        raise Refused(f"the {action.kind} {action.name} of the plan is gone")
+    for fact, value in planned.items():
+        mine = (action.kind, action.id) in touched and not isinstance(value, list)
+        if not mine and facts.differs(value, now.get(fact)):
+            raise Refused(
+                f"the {action.kind} {action.name} has changed since the plan was made",
+                seen=f"{fact} is {now.get(fact)}",
+                expected=f"{fact} is {value}",
+                try_="run the runbook again for a new plan",
+            )
+
+
+# -- what the journal knows
+
+
+def _objects(plan: Plan, past: Past | None) -> set[tuple[str, str]]:
+    began = {*past.started, *past.done} if past else set()
+    return {(action.kind, action.id) for index, action in enumerate(plan.actions) if index in began}
+
+
+def _past(entries: list[Entry], call: int) -> Past | None:
+    """What was journaled of the application *call*; None when it had not been approved."""
+    past: Past | None = None
+    for entry in entries:
+        told = entry.facts
+        if told.get("call") != call:
+            continue
+        if entry.kind == "approval":
+            past = Past(Plan.model_validate(told["shown"]), told["by"], told["since"])
+        elif past and entry.kind == "action-started":
+            past.started.add(told["index"])
+            past.last = told["since"]
+        elif past and entry.kind in ("action-done", "action-skipped"):
+            past.done[told["index"]] = Done.model_validate(told["done"])
+        elif past and entry.kind == "effects" and not told.get("failed"):
+            past.compared = Comparison.model_validate(told["comparison"])
+    return past

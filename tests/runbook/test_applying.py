@@ -1,0 +1,250 @@
+"""Carrying out a plan that is interrupted at every moment: nothing twice, and the same end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit import observe
+from labkit.engine import Engine
+from labkit.errors import EngineUnreachable, LabkitError, Refused, UsageError
+from labkit.runbook import Plan, actions, applying
+from labkit.runbook.actions import VERBS, Action
+from labkit.runbook.actions.base import Verb
+from labkit.runbook.journal import Journal
+from labkit.runbook.plans import Applied
+from tests.runbook.test_actions import container, down, filled, image
+
+pytestmark = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """The journal of a run that this process belongs to."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setenv("LABKIT_RUN_DIR", str(folder))
+    return Journal.create(folder, {"runbook": "x"})
+
+
+@pytest.fixture
+def performed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each action was carried out."""
+    counted: Counter[str] = Counter()
+
+    def counting(name: tuple[str, str], verb: Verb) -> Verb:
+        def perform(engine: Engine, action: Action) -> dict[str, Any]:
+            counted[" ".join(name)] += 1
+            return verb.perform(engine, action)
+
+        return Verb(perform, verb.holds)
+
+    for name, verb in list(VERBS.items()):
+        monkeypatch.setitem(VERBS, name, counting(name, verb))
+    return counted
+
+
+def situation(engine: Engine) -> Plan:
+    """One of everything that a runbook does."""
+    engine.client.volumes.create("data")
+    image(engine, "old:1")
+    engine.client.networks.create("old")
+    container(engine, mem_limit="32m", memswap_limit="32m")
+    container(engine, "other")
+    web, other = observe.container(engine, "web"), observe.container(engine, "other")
+    job = ["sh", "-c", "date >> /v/file"]
+    return Plan.of(
+        actions.raise_memory(web),
+        actions.start_again(web),
+        actions.remove_container(other, "old"),
+        actions.run_job(engine, "busybox:lab", job, name="x", reason="x", volumes={"data": "/v"}),
+        actions.create_volume(engine, "new", "x"),
+        actions.remove_volume(engine, "data", "old"),
+        actions.remove_image(engine, "old:1", "old"),
+        actions.remove_network(engine, "old", "old"),
+    )
+
+
+def state(engine: Engine) -> dict[str, Any]:
+    client = engine.client
+    return {
+        "containers": [
+            (each.name, each.status, each.attrs["HostConfig"]["Memory"])
+            for each in client.containers.list(all=True)
+        ],
+        "volumes": [each.name for each in client.volumes.list()],
+        "networks": sorted(each.name for each in client.networks.list()),
+        "images": sorted(str(each.tags) for each in client.images.list()),
+    }
+
+
+END = {
+    "containers": [("web", "running", 64 * 2**20)],
+    "volumes": ["new"],
+    "networks": ["bridge", "host", "none"],
+    "images": ["['busybox:lab']"],
+}
+WRITES = 18
+"""Entries of this plan: its approval, two an action, and the comparison."""
+
+
+CRASHES = [
+    *((number, False) for number in range(1, WRITES + 1)),
+    *((number, True) for number in range(2, WRITES, 2)),
+    (WRITES, True),
+]
+"""Before each entry; and after those that announce an action, and the last.  After any other is before the next."""
+
+
+@pytest.mark.parametrize(("crash", "after"), CRASHES)
+def test_killed_at_any_boundary_it_ends_in_the_same_state(
+    crash: int,
+    after: bool,
+    engine: Engine,
+    journal: Journal,
+    performed: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before and after each entry of the journal; the second pass knows only the journal and the engine."""
+    plan = situation(engine)
+    honest, count = Journal.write, [0]
+
+    def write(self: Journal, kind: Any, /, **facts: Any) -> Any:
+        count[0] += 1
+        if count[0] == crash and not after:
+            raise Crash
+        entry = honest(self, kind, **facts)
+        if count[0] == crash:
+            raise Crash
+        return entry
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(Journal, "write", write)
+        plan.apply(engine)
+    applying._calls.clear()  # a new process
+
+    applied = (plan if crash == 1 and not after else Plan()).apply(engine)
+
+    assert [each.action for each in applied.done] == [str(action) for action in plan.actions]
+    assert state(engine) == END
+    again = {name: times for name, times in performed.items() if times > 1}
+    assert set(again) <= {"container run"}, "only a job whose end was not journaled is run again"
+    assert len(performed) == len(plan.actions)
+    journal.verify()
+    written = Counter(entry.kind for entry in journal.entries())
+    assert (written["approval"], written["effects"]) == (1, 1)
+
+
+def test_the_count_of_boundaries_is_true(engine: Engine, journal: Journal, performed: Counter[str]) -> None:
+    """Uninterrupted, the plan writes as many entries as the test above tries; each is ahead of its action."""
+    situation(engine).apply(engine)
+    kinds = [entry.kind for entry in journal.entries()[1:]]
+    assert len(kinds) == WRITES
+    assert kinds == ["approval", *["action-started", "action-done"] * 8, "effects"]
+    assert state(engine) == END
+
+
+def test_killed_in_the_middle_of_an_action_it_carries_on(
+    engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two tags is gone, the image is not: what is left of the action is done."""
+    image(engine, "one:1", "two:2")
+    plan = Plan.of(actions.remove_image(engine, "one:1", "old"))
+
+    def half(engine: Engine, action: Action) -> dict[str, Any]:
+        engine.client.api.remove_image("one:1")
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setitem(VERBS, ("image", "remove"), Verb(half, VERBS["image", "remove"].holds))
+        plan.apply(engine)
+    applying._calls.clear()
+    assert len(Plan().apply(engine).done) == 1
+    assert state(engine)["images"] == ["['busybox:lab']"]
+
+
+def test_an_object_that_changed_during_the_interruption_is_not_touched(
+    engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not begun is checked again; who uses it now is not robbed."""
+    filled(engine)
+    web = down(engine)
+    plan = Plan.of(actions.start_again(web), actions.remove_volume(engine, "data", "old"))
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setitem(VERBS, ("container", "start"), Verb(_dies, VERBS["container", "start"].holds))
+        plan.apply(engine)
+    applying._calls.clear()
+    down(engine, "user", volumes={"data": {"bind": "/v", "mode": "rw"}})
+    with pytest.raises(Refused, match="used_by"):
+        Plan().apply(engine)
+    assert observe.container(engine, "web").status == "exited"
+
+
+def _dies(engine: Engine, action: Action) -> dict[str, Any]:
+    raise Crash
+
+
+def test_each_application_finds_its_own_traces(engine: Engine, journal: Journal) -> None:
+    """A runbook that applies two plans resumes each of them."""
+    first, second = (Plan.of(actions.create_volume(engine, name, "x")) for name in ("one", "two"))
+    assert Plan().apply(engine).done == ()
+    first.apply(engine)
+    second.apply(engine)
+    applying._calls.clear()
+    told = [[each.action for each in Plan().apply(engine).done] for _ in range(3)]
+    assert told == [[], ["create volume one"], ["create volume two"]]
+
+
+def test_a_comparison_that_failed_fails_again(
+    engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumption does not make a run verified."""
+    from labkit.errors import ApplyUnverified
+
+    honest = VERBS["volume", "create"]
+
+    def more(engine: Engine, action: Action) -> dict[str, Any]:
+        engine.client.api.remove_volume("precious")
+        return honest.perform(engine, action)
+
+    engine.client.volumes.create("precious")
+    monkeypatch.setitem(VERBS, ("volume", "create"), Verb(more, honest.holds))
+    for plan in (Plan.of(actions.create_volume(engine, "one", "x")), Plan()):
+        with pytest.raises(ApplyUnverified, match="destroy volume precious"):
+            plan.apply(engine)
+        applying._calls.clear()
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"), [(EngineUnreachable, 3), (UsageError, 1), (Refused, 6), (LabkitError, 1)]
+)
+def test_an_error_stays_what_it_is(
+    raised: type[LabkitError], seen: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Class, expectation and exit code; but once an action has begun nobody says that nothing was touched."""
+
+    def fail(engine: Engine, action: Action) -> dict[str, Any]:
+        raise raised("it broke", seen="smoke", expected="no smoke", try_="again")
+
+    monkeypatch.setitem(VERBS, ("container", "start"), Verb(fail, lambda *_: False))
+    plan = Plan.of(actions.create_volume(engine, "new", "x"), actions.start_again(down(engine)))
+    with pytest.raises(LabkitError) as caught:
+        plan.apply(engine)
+    assert caught.value.exit_code == seen
+    assert isinstance(caught.value, raised) or raised is UsageError
+    assert (caught.value.expected, caught.value.try_) == ("no smoke", "again")
+    assert "smoke\ndone before it: create volume new (undo: docker volume rm new)" in caught.value.seen
+
+
+def test_nothing_is_journaled_outside_of_a_run(engine: Engine) -> None:
+    """In a notebook by hand there is no journal, and a plan is applied all the same."""
+    applied = Plan.of(actions.create_volume(engine, "new", "x")).apply(engine)
+    assert isinstance(applied, Applied)
+    assert applied.effects is not None and applied.effects.ok
