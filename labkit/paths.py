@@ -106,7 +106,8 @@ def _take(path: Path, variable: str) -> None:
         )
     try:
         (path / MARKER).write_text(
-            "labkit made this folder; `labkit uninstall` removes what labkit keeps in it\n"
+            "labkit made this folder; `labkit uninstall` removes what labkit keeps in it\n",
+            encoding="utf-8",
         )
     except OSError as error:
         raise LabkitError(f"cannot write to {path}", seen=str(error)) from error

@@ -49,7 +49,7 @@ def _state_file(root: Path) -> Path:
 def running_lab(root: Path = ROOT) -> str | None:
     """The URL of the lab that runs for the checkout *root* already, or None."""
     with suppress(OSError, ValueError, KeyError):
-        facts = json.loads(_state_file(root).read_text())
+        facts = json.loads(_state_file(root).read_text(encoding="utf-8"))
         if Process(**facts["process"]).alive:
             return str(facts["url"])
         _state_file(root).unlink()  # it was killed
@@ -63,7 +63,7 @@ def end_all(seconds: float = 15) -> None:
     """
     for state in paths.runtime().glob("lab-*.json"):
         with suppress(OSError, ValueError, KeyError):
-            process = Process(**json.loads(state.read_text())["process"])
+            process = Process(**json.loads(state.read_text(encoding="utf-8"))["process"])
             process.signal(signal.SIGTERM)
             end = time.monotonic() + seconds
             while process.alive and time.monotonic() < end:
@@ -112,7 +112,7 @@ def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[str, No
     try:
         _await_answer(process, port, token, log)
         state.touch(mode=0o600)
-        state.write_text(json.dumps({"url": url, "process": vars(Process.current())}))
+        state.write_text(json.dumps({"url": url, "process": vars(Process.current())}), encoding="utf-8")
         yield url
         watched = [os.pidfd_open(process.pid), *([parent] if parent is not None else [])]
         select.select(watched, [], [])
@@ -133,7 +133,7 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
         file = home / "settings" / (plugin.replace(":", "/") + ".jupyterlab-settings")
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            file.write_text(json.dumps(values))
+            file.write_text(json.dumps(values), encoding="utf-8")
     environment = {
         **os.environ,
         **engine.environ,
@@ -176,7 +176,8 @@ def _await_answer(
             return
         time.sleep(0.05)
     raise NotStarted(
-        "JupyterLab did not start", seen="\n".join(log.read_text(errors="replace").splitlines()[-8:])
+        "JupyterLab did not start",
+        seen="\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-8:]),
     )
 
 

@@ -96,6 +96,50 @@ def test_modules_are_one_idea(module: Path) -> None:
     assert ast.get_docstring(ast.parse(text)), "a module starts with what it is for"
 
 
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_files_are_written_and_read_in_one_encoding(module: Path) -> None:
+    """Text files name their encoding: the user's locale may be another (ruff's PLW1514, which is in preview still)."""
+    assert _without_encoding(module.read_text(encoding="utf-8")) == []
+
+
+def test_a_missing_encoding_is_seen() -> None:
+    """The rule above finds each way of opening a text file, and lets bytes and other openings pass."""
+    bad = ["p.read_text()", "p.write_text(x)", "p.open('w')", "open(p)", "open(p, mode='a')"]
+    good = ["p.read_bytes()", "p.open('rb')", "open(p, 'wb')", "os.open(p, 0)", "process.open()"]
+    good += ["p.read_text(encoding='utf-8')", "open(p, encoding='utf-8')", "tarfile.open(p, 'w')"]
+    assert all(_without_encoding(code) for code in bad)
+    assert not any(_without_encoding(code) for code in good)
+
+
+def _without_encoding(source: str) -> list[int]:
+    """The lines on which a text file is opened without an encoding."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if _opens_text(call) and "encoding" not in _keywords(call)]
+
+
+def _keywords(call: ast.Call) -> dict[str | None, ast.expr]:
+    return {keyword.arg: keyword.value for keyword in call.keywords}
+
+
+def _opens_text(call: ast.Call) -> bool:
+    if isinstance(call.func, ast.Name):
+        return call.func.id == "open" and _mode(call, 1, default="r") in TEXT_MODES
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    # an attribute called open, without a mode, is most often another thing than a file's
+    return call.func.attr in ("read_text", "write_text") or (
+        call.func.attr == "open" and _mode(call, 0, default="") in TEXT_MODES
+    )
+
+
+def _mode(call: ast.Call, position: int, default: str) -> object:
+    given = call.args[position] if len(call.args) > position else _keywords(call).get("mode")
+    return default if given is None else given.value if isinstance(given, ast.Constant) else ""
+
+
+TEXT_MODES = ("r", "w", "a", "x", "r+", "w+", "a+", "rt", "wt")
+
+
 def test_only_widgets_import_ipywidgets() -> None:
     """ipywidgets and anywidget are imported by labkit.widgets alone."""
     for module in MODULES:

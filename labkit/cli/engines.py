@@ -114,7 +114,11 @@ def engine_logs(
     """Print the log of an engine's daemon."""
     from labkit.engine import records
 
-    lines = (records.find(name).folder / "run/dockerd.log").read_text(errors="replace").splitlines()
+    lines = (
+        (records.find(name).folder / "run/dockerd.log")
+        .read_text(errors="replace", encoding="utf-8")
+        .splitlines()
+    )
     print("\n".join(lines[-tail:] if tail else lines))
 
 

@@ -51,7 +51,9 @@ def disk() -> Finding:
 
 def memory() -> Finding:
     """Memory for an engine and JupyterLab."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    lines = dict(
+        line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    )
     free = int(lines["MemAvailable"].split()[0]) * 1024
     found = f"{free / 2**30:.1f} GiB available"
     if free < 2**30:

@@ -56,7 +56,7 @@ class Hierarchy:
 def hierarchies(mountinfo: str | None = None) -> list[Hierarchy]:
     """The cgroup hierarchies below ``/sys/fs/cgroup``, from ``/proc/self/mountinfo`` (proc(5))."""
     found = []
-    for line in (mountinfo or Path("/proc/self/mountinfo").read_text()).splitlines():
+    for line in (mountinfo or Path("/proc/self/mountinfo").read_text(encoding="utf-8")).splitlines():
         left, _, right = line.partition(" - ")
         mountpoint, (type_, _, options) = Path(left.split()[4]), right.split(maxsplit=2)
         if type_ in ("cgroup", "cgroup2") and mountpoint.is_relative_to("/sys/fs/cgroup"):
@@ -76,7 +76,11 @@ def _base(hierarchy: Hierarchy) -> Path | None:
     if not hierarchy.unified:
         return None
     own = next(
-        (line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")),
+        (
+            line[3:]
+            for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+            if line.startswith("0::")
+        ),
         "/",
     )
     # a service manager delegates a subtree by giving its folder to the user; the nearest such folder above us is it
@@ -92,7 +96,7 @@ def _delegated(folder: Path) -> bool:
         os.access(folder / name, os.W_OK) for name in ("", "cgroup.procs", "cgroup.subtree_control")
     )
     with suppress(OSError):
-        return writable and bool((folder / "cgroup.controllers").read_text().split())
+        return writable and bool((folder / "cgroup.controllers").read_text(encoding="utf-8").split())
     return False
 
 
@@ -133,7 +137,7 @@ def handed_down(group: Path) -> set[str]:
 
 def _words(file: Path) -> set[str]:
     with suppress(OSError):
-        return set(file.read_text().split())
+        return set(file.read_text(encoding="utf-8").split())
     return set()
 
 
@@ -198,9 +202,9 @@ def create(engine_id: str) -> list[Path]:
                 if (
                     hierarchy.type == "cgroup"
                     and (child / name).exists()
-                    and not (child / name).read_text().strip()
+                    and not (child / name).read_text(encoding="utf-8").strip()
                 ):
-                    (child / name).write_text((parent / name).read_text())
+                    (child / name).write_text((parent / name).read_text(encoding="utf-8"), encoding="utf-8")
     return made
 
 
@@ -225,7 +229,7 @@ def _hand_down(base: Path, folder: Path) -> None:
         for group in (base, parent):
             for controller in sorted(handed_down(group)):
                 with suppress(OSError):
-                    (group / "cgroup.subtree_control").write_text(f"+{controller}")
+                    (group / "cgroup.subtree_control").write_text(f"+{controller}", encoding="utf-8")
         if _words(folder / "cgroup.controllers") >= before | _words(base / "cgroup.subtree_control"):
             return
 
@@ -244,7 +248,7 @@ def _noted(parent: Path) -> set[str]:
 
 def of(pid: int) -> Path:
     """The group of a process in version 2's hierarchy."""
-    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
     return Path("/sys/fs/cgroup", next(line[3:].lstrip("/") for line in lines if line.startswith("0::")))
 
 
@@ -253,13 +257,13 @@ def thaw(folders: Sequence[Path]) -> None:
     for folder in folders:
         for state in folder.rglob("freezer.state"):
             with suppress(OSError):
-                state.write_text("THAWED")
+                state.write_text("THAWED", encoding="utf-8")
 
 
 def is_empty(folder: Path) -> bool:
     """Whether no process is in the group or below it."""
     with suppress(OSError):
-        return not any(procs.read_text().strip() for procs in folder.rglob("cgroup.procs"))
+        return not any(procs.read_text(encoding="utf-8").strip() for procs in folder.rglob("cgroup.procs"))
     return False
 
 
@@ -289,6 +293,6 @@ def _turn_off_the_light(parent: Path) -> None:
         return
     for controller in noted:
         try:
-            (parent.parent / "cgroup.subtree_control").write_text(f"-{controller}")
+            (parent.parent / "cgroup.subtree_control").write_text(f"-{controller}", encoding="utf-8")
         except OSError:
             _note(parent, {controller})  # the next engine is there already, and has it taken up

@@ -28,11 +28,11 @@ def has_ended(init: int) -> bool:
     """Whether the daemon that was started last on the host with first process *init* (as seen from here) has ended."""
     root = Path(f"/proc/{init}/root")
     try:
-        pid = (root / "run/dockerd.started").read_text().strip()
+        pid = (root / "run/dockerd.started").read_text(encoding="utf-8").strip()
     except OSError:
         return False  # not started yet
     try:
-        state = (root / "proc" / pid / "stat").read_text().rpartition(")")[2].split()[0]
+        state = (root / "proc" / pid / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:
         return bool(pid)
     return state in "ZX"

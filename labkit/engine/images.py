@@ -90,7 +90,7 @@ def catalogue() -> dict[str, Image]:
     """All lab images by name, each after the one that it builds on."""
     found = {}
     for file in sorted(FOLDER.glob("*/image.toml")):
-        facts = tomllib.loads(file.read_text())
+        facts = tomllib.loads(file.read_text(encoding="utf-8"))
         found[file.parent.name] = Image(
             file.parent.name, facts["about"], facts.get("registry", ""), facts.get("base", "")
         )
@@ -122,7 +122,7 @@ def _store() -> Path:
 def stored(name: str) -> Stored | None:
     """What the store has of image *name*, or None."""
     try:
-        facts = json.loads((_store() / f"{name}.json").read_text())
+        facts = json.loads((_store() / f"{name}.json").read_text(encoding="utf-8"))
         return Stored(name, facts["id"], facts["source"], (_store() / f"{name}.tar").stat().st_size)
     except (OSError, ValueError, KeyError):
         return None
@@ -194,7 +194,9 @@ def _keep(engine: Engine, image: Image, source: str) -> None:
         fresh.replace(_store() / f"{image.name}.tar")
     finally:
         fresh.unlink(missing_ok=True)
-    (_store() / f"{image.name}.json").write_text(json.dumps({"id": found.id, "source": source}))
+    (_store() / f"{image.name}.json").write_text(
+        json.dumps({"id": found.id, "source": source}), encoding="utf-8"
+    )
 
 
 # -- the sources
@@ -391,5 +393,6 @@ def _take(tar: tarfile.TarFile, image: dict[str, Any]) -> None:
     finally:
         fresh.unlink(missing_ok=True)
     (_store() / f"{image['name']}.json").write_text(
-        json.dumps({"id": image["id"], "source": image["source"]})
+        json.dumps({"id": image["id"], "source": image["source"]}),
+        encoding="utf-8",
     )

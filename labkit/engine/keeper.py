@@ -111,7 +111,7 @@ class Keeper:
         children = Path(f"/proc/{self.boot.pid}/task/{self.boot.pid}/children")
         ours = Path("/proc/self/ns/pid").readlink()
         for _ in self.patiently("the namespaces were not made"):
-            for pid in children.read_text().split():
+            for pid in children.read_text(encoding="utf-8").split():
                 # newuidmap runs as a child too, but in our own pid namespace
                 with suppress(OSError):
                     if Path(f"/proc/{pid}/ns/pid").readlink() != ours:
@@ -177,13 +177,13 @@ class Keeper:
 
     def log_tail(self, name: str) -> str:
         with suppress(OSError):
-            return (self.folder / name).read_text(errors="replace")[-1500:]
+            return (self.folder / name).read_text(errors="replace", encoding="utf-8")[-1500:]
         return ""
 
     def save(self) -> None:
         """Write ``engine.json``, whole or not at all."""
         fresh = self.folder / "engine.json.new"
-        fresh.write_text(json.dumps(self.record))
+        fresh.write_text(json.dumps(self.record), encoding="utf-8")
         fresh.replace(self.folder / "engine.json")
 
     # -- watch and end
@@ -263,7 +263,7 @@ def main(folder: str, data: str) -> int:
     if sys.stdin.buffer.read() != GO:
         abandon([Path(folder), Path(data)])
         return 1
-    record = json.loads((Path(folder) / "engine.json").read_text())
+    record = json.loads((Path(folder) / "engine.json").read_text(encoding="utf-8"))
     with locks.using(Path(data)):  # the owner, who used it until now, lets go when we answer
         return keep(record)
 

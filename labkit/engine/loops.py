@@ -21,7 +21,7 @@ def filesystems(init: int) -> list[int]:
     """The device numbers of the file systems that only the engine with first process *init* has: overlays and tmpfs."""
     found = set()
     with suppress(OSError):
-        for line in Path(f"/proc/{init}/mountinfo").read_text().splitlines():
+        for line in Path(f"/proc/{init}/mountinfo").read_text(encoding="utf-8").splitlines():
             if line.partition(" - ")[2].split()[0] in ("overlay", "tmpfs"):
                 major, minor = line.split()[2].split(":")
                 found.add(os.makedev(int(major), int(minor)))

@@ -128,7 +128,7 @@ def find(name: str | None = None) -> Pack:
         return _machine()
     folder = paths.home() / "packs" / chosen
     try:
-        facts = json.loads((folder / "pack.json").read_text())
+        facts = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         if chosen not in RECIPES and chosen not in names():
             raise UsageError(
@@ -220,7 +220,7 @@ def _check_user() -> None:
 
 def _finish(name: str, fresh: Path) -> None:
     """Write ``pack.json``: which versions are inside, and a digest over all packages."""
-    status = (fresh / "rootfs/var/lib/dpkg/status").read_text()
+    status = (fresh / "rootfs/var/lib/dpkg/status").read_text(encoding="utf-8")
     entries = [
         dict(line.split(": ", 1) for line in e.splitlines() if ": " in line[:40])
         for e in status.split("\n\n")
@@ -233,7 +233,9 @@ def _finish(name: str, fresh: Path) -> None:
     told = {
         key: versions[key] for key in ("docker.io", "containerd", "runc", "slirp4netns") if key in versions
     }
-    (fresh / "pack.json").write_text(json.dumps({"name": name, "digest": digest, "versions": told}, indent=1))
+    (fresh / "pack.json").write_text(
+        json.dumps({"name": name, "digest": digest, "versions": told}, indent=1), encoding="utf-8"
+    )
 
 
 def in_user_namespace(command: Sequence[str]) -> list[str]:
@@ -356,7 +358,7 @@ def export_pack(name: str, file: Path, progress: Progress = print) -> None:
             ".",
         ]
         subprocess.run(in_user_namespace(command), check=True, capture_output=True)
-        facts: dict[str, Any] = json.loads((pack.rootfs.parent / "pack.json").read_text())
+        facts: dict[str, Any] = json.loads((pack.rootfs.parent / "pack.json").read_text(encoding="utf-8"))
         archives.write(file, {"kind": KIND, "facts": facts}, payload)
     except subprocess.CalledProcessError as error:
         raise LabkitError(
@@ -384,7 +386,7 @@ def import_pack(file: Path, progress: Progress = print) -> Pack:
                 progress(f"engine pack {name}: unpacking")
                 (fresh / "rootfs").mkdir()
                 _unpack(payload, fresh / "rootfs")
-                (fresh / "pack.json").write_text(json.dumps(manifest["facts"], indent=1))
+                (fresh / "pack.json").write_text(json.dumps(manifest["facts"], indent=1), encoding="utf-8")
         return find(name)
     finally:
         payload.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ class PublishedPort:
 def read_ports(state: Path) -> list[PublishedPort]:
     """The ports that a `Forwarder` wrote down in the file *state*, by container and port."""
     try:
-        return [PublishedPort(**row) for row in json.loads(state.read_text())]
+        return [PublishedPort(**row) for row in json.loads(state.read_text(encoding="utf-8"))]
     except FileNotFoundError:
         return []
 

@@ -78,7 +78,9 @@ def find(name: str) -> Prepared | None:
         )
     folder = _states() / name
     try:
-        return Prepared(name, folder, json.loads((folder / "state.json").read_text())["layers"])
+        return Prepared(
+            name, folder, json.loads((folder / "state.json").read_text(encoding="utf-8"))["layers"]
+        )
     except (OSError, ValueError):
         return None
 
@@ -105,7 +107,7 @@ def keep(name: str, docker: Path, bound: Sequence[str]) -> Prepared:
         try:
             store().mkdir(exist_ok=True)
             fresh.mkdir(parents=True)
-            (fresh / "state.json").write_text(json.dumps({"layers": sorted(kept)}))
+            (fresh / "state.json").write_text(json.dumps({"layers": sorted(kept)}), encoding="utf-8")
             for layer in sorted(own - inherited):
                 _store_layer(docker / "overlay2" / layer / "diff", store() / layer, undo)
             _move(docker, fresh / "docker", undo)
@@ -137,14 +139,18 @@ def note(name: str, made_of: dict[str, Any]) -> None:
     """Write down what the prepared state *name* was made of, to tell later whether it is still wanted (`made_of`)."""
     file = _states() / name / "state.json"
     fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps({**json.loads(file.read_text()), "made_of": made_of}))
+    fresh.write_text(
+        json.dumps({**json.loads(file.read_text(encoding="utf-8")), "made_of": made_of}), encoding="utf-8"
+    )
     fresh.replace(file)
 
 
 def made_of(name: str) -> dict[str, Any]:
     """What was noted for the prepared state *name*; nothing where nothing was."""
     try:
-        return dict(json.loads((_states() / name / "state.json").read_text()).get("made_of", {}))
+        return dict(
+            json.loads((_states() / name / "state.json").read_text(encoding="utf-8")).get("made_of", {})
+        )
     except (OSError, ValueError):
         return {}
 
@@ -158,7 +164,10 @@ def size(docker: Path) -> int:
 
 
 def _image_layers(docker: Path) -> set[str]:
-    return {path.read_text().strip() for path in docker.glob("image/overlay2/layerdb/sha256/*/cache-id")}
+    return {
+        path.read_text(encoding="utf-8").strip()
+        for path in docker.glob("image/overlay2/layerdb/sha256/*/cache-id")
+    }
 
 
 def remove(name: str) -> None:

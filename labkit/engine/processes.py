@@ -21,7 +21,7 @@ class Process:
     def of(cls, pid: int) -> Process:
         """The process that has the number *pid* now.  Raises `ProcessLookupError` if there is none."""
         try:
-            text = Path(f"/proc/{pid}/stat").read_text()
+            text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
         except (FileNotFoundError, ProcessLookupError):
             raise ProcessLookupError(f"no process {pid}") from None
         return cls(pid, int(text.rpartition(")")[2].split()[19]))
@@ -46,7 +46,7 @@ class Process:
     def alive(self) -> bool:
         """Whether it still runs (a zombie does not)."""
         try:
-            text = Path(f"/proc/{self.pid}/stat").read_text()
+            text = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
         except (FileNotFoundError, ProcessLookupError):
             return False
         fields = text.rpartition(")")[2].split()

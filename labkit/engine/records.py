@@ -78,7 +78,7 @@ def listed() -> list[Record]:
     records = []
     for file in paths.runtime().glob("*/engine.json"):
         with suppress(OSError, ValueError):
-            facts = json.loads(file.read_text())
+            facts = json.loads(file.read_text(encoding="utf-8"))
             records.append(Record(file.parent.name, file.parent, facts))
     return sorted(records, key=lambda record: (record.facts.get("created", 0), record.id))
 
@@ -165,7 +165,7 @@ def bound_layers() -> set[str]:
 
 def _noted(data: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        noted: dict[str, Any] = json.loads((data / NOTE).read_text())
+        noted: dict[str, Any] = json.loads((data / NOTE).read_text(encoding="utf-8"))
         return noted
     return {}
 

@@ -70,7 +70,7 @@ def write_skeleton(
         "etc/default/docker": f'DOCKER_OPTS="{options}"\n',
         "etc/docker/daemon.json": json.dumps(config, indent=2) + "\n",
         "etc/containerd/config.toml": CONTAINERD,
-        "usr/local/sbin/engine-service": (HERE / "engine-service.sh").read_text(),
+        "usr/local/sbin/engine-service": (HERE / "engine-service.sh").read_text(encoding="utf-8"),
     }
     for folder in (
         "proc",
@@ -89,7 +89,7 @@ def write_skeleton(
     for name, text in texts.items():
         file = upper / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     (upper / "usr/local/sbin/engine-service").chmod(0o755)
     for device in _devices():
         (upper / "dev" / device).touch()
@@ -181,7 +181,9 @@ def _v1_options(hierarchy: Hierarchy) -> str:
 def submounts() -> list[str]:
     """File systems of the machine that hold programs or their settings and are mounted apart from the root."""
     wanted = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix", "/etc")
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    points = [
+        line.split()[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    ]
     return [place for place in dict.fromkeys(points) if place in wanted]
 
 

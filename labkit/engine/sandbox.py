@@ -193,7 +193,7 @@ class Sandbox(Engine):
             on_tmpfs=machine,
             cgroups=groups,
         )
-        (self.folder / "fstab").write_text(table)
+        (self.folder / "fstab").write_text(table, encoding="utf-8")
         commandline.write(self.folder, self.pack)
         record = {
             "id": self.id,
@@ -214,8 +214,8 @@ class Sandbox(Engine):
             "slirp": self.pack.program("usr/bin/slirp4netns"),
         }
         note = {"bound": self._bound, "runtime": str(paths.runtime())}
-        (self.data / records.NOTE).write_text(json.dumps(note))
-        (self.folder / "engine.json").write_text(json.dumps(record))
+        (self.data / records.NOTE).write_text(json.dumps(note), encoding="utf-8")
+        (self.folder / "engine.json").write_text(json.dumps(record), encoding="utf-8")
 
     def _prepare_data(self, docker: Path | None) -> None:
         """Fill the data folder; the data-root is *docker*, or copied from the prepared state, or empty."""
@@ -250,7 +250,7 @@ class Sandbox(Engine):
                 seen=answer.removeprefix("failed ").strip()[-1500:] or "its keeper ended without a word",
                 try_="labkit doctor",
             )
-        record = json.loads((self.folder / "engine.json").read_text())
+        record = json.loads((self.folder / "engine.json").read_text(encoding="utf-8"))
         self._host = NamespaceHost(Process(**record["init"]), user=record["rootless"])
 
     # -- reaching it
@@ -336,7 +336,7 @@ class Sandbox(Engine):
             raise
 
     def logs(self, tail: int | None = None) -> str:
-        lines = (self.folder / "run/dockerd.log").read_text(errors="replace").splitlines()
+        lines = (self.folder / "run/dockerd.log").read_text(errors="replace", encoding="utf-8").splitlines()
         return "\n".join(lines[-tail:] if tail else lines)
 
     # -- its state as a whole

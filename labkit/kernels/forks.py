@@ -86,7 +86,7 @@ def _session(leader: int) -> list[int]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError):
-                text = Path(f"/proc/{name}/stat").read_text()
+                text = Path(f"/proc/{name}/stat").read_text(encoding="utf-8")
                 state, _, _, session = text.rpartition(")")[2].split()[:4]
                 if int(session) == leader and state not in "ZX":
                     found.append(int(name))

@@ -97,7 +97,7 @@ def end_all(*, gently: bool = False, seconds: float = 5) -> list[str]:
     for lock in sorted(paths.runtime().glob("zygote-*.lock")):
         process = None
         with suppress(OSError, ValueError, TypeError):
-            pid, started = lock.read_text().split()
+            pid, started = lock.read_text(encoding="utf-8").split()
             process = Process(int(pid), int(started))
         if process and process.alive:
             process.signal(signal.SIGHUP if gently else signal.SIGTERM)

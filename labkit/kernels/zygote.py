@@ -90,9 +90,11 @@ class Zygote:
     def _adopted(self) -> None:
         """Bury orphans of our children; of a lane whose runner was killed, end what its cells have started."""
         known = {session.pid for session in self._sessions}
-        for pid in map(int, Path("/proc/self/task", str(os.getpid()), "children").read_text().split()):
+        for pid in map(
+            int, Path("/proc/self/task", str(os.getpid()), "children").read_text(encoding="utf-8").split()
+        ):
             if pid not in known and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if Path(f"/proc/{pid}/comm").read_text() == "labkit-lane\n":
+                if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8") == "labkit-lane\n":
                     forks.reap(pid)
                 else:
                     os.waitpid(pid, 0)

@@ -185,7 +185,7 @@ def _lane(order: Order) -> lane.Lane | None:
     It must when its notebook says so (``labkit: {live: true}`` in the metadata: somebody answers its widgets), when it
     is not Python, and when this process had threads already.
     """
-    metadata = json.loads(Path(order.notebook).read_text()).get("metadata", {})
+    metadata = json.loads(Path(order.notebook).read_text(encoding="utf-8")).get("metadata", {})
     language = metadata.get("kernelspec", {}).get("language", "python")
     if order.kernel or language != "python" or metadata.get("labkit", {}).get("live"):
         return None

@@ -126,13 +126,13 @@ def _one_at_a_time() -> FileLock:
 
 def _write(place: Path, run: Going) -> None:
     aside = place.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({**asdict(run), "claims": dict(run.claims)}))
+    aside.write_text(json.dumps({**asdict(run), "claims": dict(run.claims)}), encoding="utf-8")
     aside.replace(place)
 
 
 def _told(place: Path) -> Going | None:
     try:
-        return Going(**json.loads(place.read_text()))
+        return Going(**json.loads(place.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
