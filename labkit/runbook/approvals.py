@@ -164,7 +164,7 @@ def find(hash: str) -> Waiting:
 def _kept() -> Iterator[Waiting]:
     for path in sorted(_folder().glob("*.json")):
         try:
-            yield Waiting.model_validate_json(path.read_text())
+            yield Waiting.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValidationError):  # taken away meanwhile, or of another version of labkit
             continue
 

@@ -108,7 +108,7 @@ class Plan(Record):
 
     def wait(self) -> Applied:
         """Do nothing: a dry run."""
-        waits = "dry run: nothing was changed; apply=True carries the plan out"
+        waits = "dry run: nothing was changed; apply = True (or --apply) carries the plan out"
         return Applied(note=waits if self else "there is nothing to do")
 
     def table(self) -> Table:
