@@ -133,6 +133,7 @@ def keep(
         expires=now + timedelta(seconds=expires),
     )
     write_clean(made.path, made.model_dump_json(indent=1))
+    waiting()  # what expired long ago goes, also where nobody ever lists plans
     return made
 
 
