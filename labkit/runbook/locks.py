@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +20,10 @@ from filelock import FileLock, Timeout
 from labkit import paths
 from labkit.errors import Refused
 
-__all__ = ["Going", "claimed", "going", "held"]
+__all__ = ["Going", "claimed", "going", "held", "others"]
+
+_REMEMBERED = 3600.0
+"""Seconds for which it is known what a run that has ended had claimed."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,36 @@ def claimed(objects: Mapping[str, str]) -> Iterator[None]:
     elsewhere while this lasts.  Raises `Refused`, naming the other run and its process, when one of them is
     claimed already.
     """
-    folder = os.environ.get("LABKIT_RUN_DIR")
-    resolved = str(Path(folder).resolve()) if folder else ""
-    run = going(Path(resolved)) if resolved else None
+    key = _own()
+    run = _read(_place(key))
     if run:
-        _claim(run, resolved, objects)
+        _claim(run, key, objects)
         yield
         return
     alone = Going("", os.getpid())
-    with _held(alone, f"process {os.getpid()}"):
-        _claim(alone, f"process {os.getpid()}", objects)
+    with _held(alone, key):
+        _claim(alone, key, objects)
         yield
+
+
+def _own() -> str:
+    """What tells this process's run from others: its folder, if it goes on, or the process itself."""
+    folder = os.environ.get("LABKIT_RUN_DIR")
+    return str(Path(folder).resolve()) if folder and going(Path(folder)) else f"process {os.getpid()}"
+
+
+def others(since: float) -> set[str]:
+    """The keys that other runs have claimed which go on, or ended after *since* (seconds since 1970)."""
+    own, found = _place(_own()), set[str]()
+    for path in own.parent.glob("*.json"):
+        run = _read(path) if path != own else None
+        found |= run.claims.keys() if run else set()
+    for path in own.parent.glob("*.ended"):
+        with suppress(FileNotFoundError):  # forgotten just now
+            late = path.stat().st_mtime >= since and path.stem != own.stem
+            run = _told(path) if late else None
+            found |= run.claims.keys() if run else set()
+    return found
 
 
 def going(folder: Path) -> Going | None:
@@ -88,7 +111,9 @@ def _held(run: Going, key: str) -> Iterator[None]:
         yield
     finally:
         with _one_at_a_time():
-            place.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                place.replace(place.with_suffix(".ended"))
+                os.utime(place.with_suffix(".ended"))
             lock.release()
             place.with_suffix(".lock").unlink(missing_ok=True)
 
@@ -96,6 +121,7 @@ def _held(run: Going, key: str) -> Iterator[None]:
 def _claim(run: Going, key: str, objects: Mapping[str, str]) -> None:
     with _one_at_a_time():
         place = _place(key)
+        _forget(place.parent)
         for path in sorted(place.parent.glob("*.json")):
             if path == place:
                 continue
@@ -111,6 +137,12 @@ def _claim(run: Going, key: str, objects: Mapping[str, str]) -> None:
                 )
         before = _told(place) or run
         _write(place, replace(before, claims={**before.claims, **objects}))
+
+
+def _forget(folder: Path) -> None:
+    for path in folder.glob("*.ended"):
+        if path.stat().st_mtime < time.time() - _REMEMBERED:
+            path.unlink()
 
 
 def _place(key: str) -> Path:

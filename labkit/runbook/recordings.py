@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from labkit import observe
 from labkit.labels import OWNER
 from labkit.observe.events import Event, engine_time
+from labkit.runbook import locks
 from labkit.runbook.actions.base import Effect
 from labkit.runbook.effects import Comparison, compare, key, missing
 
@@ -21,6 +22,8 @@ __all__ = ["Recording"]
 
 PATIENCE = 5.0
 """Seconds that an expected event may come late: ``die`` may follow the answer to a stop."""
+_SKEW = 5.0
+"""Seconds by which the engine's clock and ours may differ."""
 _ENDING = {"status": ["created", "running", "paused", "restarting"]}
 
 
@@ -79,11 +82,17 @@ class Recording:
             planned,
             judged,
             by_us=self._by_us,
-            passing=self._passing,
+            passing={*self._passing, *self._of_others()},
             standing=self._standing,
             lost=lost,
             resumed=resumed,
         )
+
+    def _of_others(self) -> set[tuple[str, str]]:
+        """Objects (kind, id) of this engine that other runs of labkit were at: what befell them was their plan."""
+        here = self.engine.client.info().get("ID") or self.engine.url
+        claimed = (key.split(" ", 2) for key in locks.others(float(self.since) - _SKEW))
+        return {(kind, id) for where, kind, id in claimed if where == here}
 
     def _in_gap(self, event: Event) -> bool:
         return bool(self._gap and self._gap[0] < event.nano / 1e9 < self._gap[1])

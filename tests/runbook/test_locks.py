@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def test_claims_of_a_run_last_until_it_ends(tmp_path: Path, monkeypatch: pytest.
         assert found and found.claims == {**WEB, **DB}
     assert locks.going(tmp_path) is None
     assert [path.name for path in (paths.home() / "runs/.going").iterdir() if path.suffix == ".json"] == []
+
+
+def test_what_others_were_at(other: subprocess.Popen[str]) -> None:
+    """The claims of another run are known while it goes on and after it has ended, our own are not among them."""
+    before = time.time()
+    claim(DB)
+    with locks.claimed(DB):
+        assert locks.others(before) == set(WEB)
+        other.communicate("")
+        assert locks.others(before) == set(WEB), "it has ended since"
+        assert locks.others(time.time() + 1) == set(), "it had ended before"
 
 
 def test_a_claim_without_a_run(tmp_path: Path) -> None:

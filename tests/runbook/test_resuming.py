@@ -1,0 +1,324 @@
+"""A run that is killed at any moment goes on where it was, does nothing twice, and ends in the same state."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from labkit import faults, labels, observe, runbook
+from labkit.engine import Engine
+from labkit.errors import Refused
+from labkit.runbook.journal import Entry, Journal
+
+KILLER = Path(__file__).parent / "killer"
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Book:
+    """A runbook to be killed: how its situation is made, and what it then does, by the engine's events."""
+
+    source: Callable[[Path], str]
+    given: dict[str, Any]
+    make: Callable[[Engine], object]
+    does: dict[tuple[str, str], int]
+
+
+def three(folder: Path) -> str:
+    """A runbook of three actions, written to *folder*."""
+    sources = [
+        "## Parameters",
+        "apply: bool = False  # carry the plan out",
+        "import labkit\nfrom labkit import observe, runbook\nfrom labkit.diagnosis import Finding\n"
+        "from labkit.runbook.verification import Verification\n"
+        "p = runbook.check(globals())\nengine = labkit.open_engine('attach').use()",
+        "## Evidence",
+        "seen = [observe.container(engine, name) for name in ('one', 'two', 'three')]\n"
+        "down = [each for each in seen if not each.running]\n"
+        "finding = Finding(diagnosis='down', object='three', code='down' if down else 'up', title='They are down.',\n"
+        "                  confidence='certain', incident=bool(down), evidence=())\nfinding",
+        "## Plan",
+        "plan = runbook.Plan.of(*map(runbook.start_again, seen))\nplan",
+        "## Apply",
+        "applied = plan.apply(engine) if p.apply else plan.wait()\napplied",
+        "verified = Verification(ok=True) if applied.done else Verification()\n"
+        "runbook.outcome(p, finding, plan, applied, verified, engine=engine)",
+    ]
+    make = {True: nbformat.v4.new_markdown_cell, False: nbformat.v4.new_code_cell}
+    cells = [make[source.startswith("## ")](source) for source in sources]
+    cells[1].metadata["tags"] = ["parameters"]
+    path = folder / "three-actions.ipynb"
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": spec, "labkit": {"title": "Three actions"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    return str(path)
+
+
+def _make_three(engine: Engine) -> None:
+    for name in ("one", "two", "three"):
+        engine.client.containers.create(
+            "busybox:lab",
+            ["sleep", "1000"],
+            name=name,
+            network_mode="none",
+            labels=labels.ours(engine.id),
+        )
+
+
+BOOKS = {
+    "diagnose-exit-137": Book(
+        lambda _: "diagnose-exit-137",
+        {"watch": "500ms"},
+        lambda engine: str(faults.inject(engine, "exit-137")),
+        {("web", "update"): 1, ("web", "start"): 1},
+    ),
+    "three-actions": Book(
+        three, {}, _make_three, {("one", "start"): 1, ("two", "start"): 1, ("three", "start"): 1}
+    ),
+}
+"""A runbook joins by a line here."""
+
+
+# -- runs in processes of their own, forked from one that has imported everything
+
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(
+    ["papermill", "nbconvert", "labkit.runbook.steps", "labkit.runbook.reports", "labkit.runbook.resuming"]
+)
+
+
+def _run(name: str, given: dict[str, Any], folder: str, environ: dict[str, str], kernel: str | None) -> None:
+    """Run it, armed, in this process; a kernel is armed by ``PYTHONPATH``, a lane is a fork."""
+    os.environ.update(environ)
+    sys.path.insert(0, str(KILLER))
+    import sitecustomize  # noqa: F401  # arms
+
+    runbook.run(name, given, apply=True, out_dir=Path(folder), environ=environ, kernel=kernel)
+
+
+def _resume(folder: str) -> None:
+    sys.exit(runbook.resume(folder).exit_code)
+
+
+def in_process(function: Callable[..., None], *given: Any) -> int | None:
+    process = _processes.Process(target=function, args=given)
+    process.start()
+    process.join(60)
+    if process.is_alive():
+        process.kill()
+    return process.exitcode
+
+
+def cut_off(book: Book, engine: Engine, tmp_path: Path, kill: str, kernel: str | None = None) -> Path:
+    """A run of *book* that was killed as *kill* says; returns its folder."""
+    environ = {
+        "DOCKER_HOST": engine.url,
+        "LABKIT_TEST_KILL": kill,
+        "PYTHONPATH": f"{KILLER}:{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+    }
+    out = tmp_path / "runs"
+    before = set(out.glob("*"))
+    in_process(_run, book.source(tmp_path), book.given, str(out), environ, kernel)
+    (folder,) = set(out.glob("*")) - before
+    return folder
+
+
+def state(engine: Engine) -> list[tuple[Any, ...]]:
+    """What the runbooks here may change, of every container."""
+    seen = [observe.container(engine, each.id) for each in engine.client.containers.list(all=True)]
+    return sorted((each.name, each.status, each.memory, each.memory_swap) for each in seen)
+
+
+def done(engine: Engine, since: float, book: Book) -> Counter[tuple[str, str]]:
+    """How often the engine says that something was done, of what *book* does."""
+    kinds = {action for _, action in book.does}
+    return Counter(
+        (event.attributes["name"], event.action)
+        for event in observe.events(engine, since=since)
+        if event.kind == "container" and event.action in kinds
+    )
+
+
+def clear(engine: Engine) -> None:
+    for container in engine.client.containers.list(all=True):
+        container.remove(force=True)
+
+
+@pytest.fixture(scope="module")
+def quick(module_engine: Engine) -> Iterator[Engine]:
+    yield module_engine
+
+
+def places(entries: list[Entry]) -> list[tuple[str, int]]:
+    """Each place in a journal where something may be cut off, as (kind, number).
+
+    The end of a step and the beginning of the next are one place.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for entry in entries:
+        seen[entry.kind] += 1
+        if entry.kind not in ("run-started", "step-done", "record", "run-ended"):
+            found.append((entry.kind, seen[entry.kind]))
+    return found
+
+
+def kills(entries: list[Entry]) -> list[str]:
+    """Every place, the runner and the kernel in turns; around actions, before and after each entry, both."""
+    found = []
+    for turn, (kind, number) in enumerate(places(entries)):
+        victims = ["runner", "kernel"]
+        if kind.startswith("action-"):
+            found += [
+                f"{when} {kind} {number} {victims[(turn + i) % 2]}"
+                for i, when in enumerate(("before", "after"))
+            ]
+        else:
+            found.append(f"after {kind} {number} {victims[turn % 2]}")
+    return [*found, "before run-ended 1 runner"]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+@pytest.mark.parametrize("name", BOOKS)
+def test_killed_at_every_step(
+    name: str, module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at each step boundary and around each action, then resumed: same state, each action once."""
+    book, engine = BOOKS[name], module_engine
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    book.make(engine)
+    whole = runbook.run(book.source(tmp_path), book.given, apply=True, out_dir=tmp_path / "whole")
+    assert whole.status == "fixed", whole.failure
+    expected = state(engine)
+    all_kills = kills(Journal.open(Path(whole.folder)).entries())
+    assert len(all_kills) > 12, "there are steps and actions"
+    assert {kill.split()[1] for kill in all_kills} >= {
+        "step-started",
+        "approval",
+        "action-started",
+        "action-done",
+    }
+    for number, kill in enumerate(all_kills):
+        clear(engine)
+        book.make(engine)
+        since = time.time()
+        # now and then on an ordinary kernel, elsewhere on a lane
+        folder = cut_off(book, engine, tmp_path, kill, kernel=None if number % 6 else "python3")
+        assert (folder / "killed").exists(), kill
+        assert in_process(_resume, str(folder)) == 0, kill
+        entries = Journal.open(folder).verify()
+        assert state(engine) == expected, kill
+        assert done(engine, since, book) == book.does, kill
+        again = runbook.Outcome.model_validate_json((folder / "outcome.json").read_text())
+        assert told(again) == told(whole), kill
+        assert [entry.kind for entry in entries][-1] == "run-ended", kill
+    clear(engine)
+
+
+def told(outcome: runbook.Outcome) -> dict[str, Any]:
+    """What a reader of two outcomes would compare."""
+    return {
+        "status": outcome.status,
+        "findings": [each.summary() for each in outcome.findings],
+        "plan": outcome.plan and [str(action) for action in outcome.plan.actions],
+        "done": outcome.applied and [each.action for each in outcome.applied.done],
+    }
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_the_daemon_restarts_in_between(
+    module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine has forgotten its events by the time the run goes on; what was found then still counts."""
+    book, engine = BOOKS["diagnose-exit-137"], module_engine
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    clear(engine)
+    book.make(engine)
+    since = time.time()
+    folder = cut_off(book, engine, tmp_path, "after action-done 1 runner")
+    before = done(engine, since, book)
+    engine.restart()
+    assert in_process(_resume, str(folder)) == 0
+    assert before + done(engine, since, book) == book.does
+    outcome = runbook.Outcome.model_validate_json((folder / "outcome.json").read_text())
+    assert (outcome.status, outcome.findings[0].code) == ("fixed", "oom-of-pid-1")
+    clear(engine)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_two_runs_never_change_the_same_object(
+    module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one run is at a container, another is refused, and told which run and which process has it."""
+    engine = module_engine
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    clear(engine)
+    faults.inject(engine, "exit-137")
+    words = [sys.executable, "-m", "labkit", "run", "diagnose-exit-137", "--apply", "--out", str(tmp_path)]
+    first = subprocess.Popen([*words, "-p", "watch=15s", "--json"], stdout=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while observe.container(engine, "web").status != "running":
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        plan = runbook.Plan.of(runbook.raise_memory(observe.container(engine, "web")))
+        with pytest.raises(Refused, match=f"another run is changing container web\n.*process {first.pid}"):
+            plan.apply(engine)
+    finally:
+        first.kill()
+        first.wait()
+    assert plan.apply(engine).done, "the dead run blocks nobody"
+    clear(engine)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_six_at_once_on_one_engine(
+    module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six runs apply their plans to six containers at the same time, and none takes another's effects for its own."""
+    engine = module_engine
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    clear(engine)
+    names = [f"web{number}" for number in range(6)]
+    for name in names:
+        faults.inject(engine, "exit-137", container=name)
+    words = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "run",
+        "diagnose-exit-137",
+        "--apply",
+        "--json",
+        "--out",
+        str(tmp_path),
+    ]
+    started = [
+        subprocess.Popen(
+            [*words, "-p", "watch=1s", "-p", f"container={name}"], stdout=subprocess.PIPE, text=True
+        )
+        for name in names
+    ]
+    outcomes = [json.loads(each.communicate(timeout=200)[0]) for each in started]
+    assert [each["status"] for each in outcomes] == ["fixed"] * 6, "\n".join(
+        (each["failure"] or {}).get("message", "") for each in outcomes
+    )
+    assert len({each["folder"] for each in outcomes}) == 6
+    clear(engine)
