@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ import pytest
 
 from labkit import faults, labels, observe, runbook
 from labkit.engine import Engine
+from labkit.engine.processes import Process
 from labkit.errors import Refused
+from labkit.runbook.execution import Order, clear_away
 from labkit.runbook.journal import Entry, Journal
 
 KILLER = Path(__file__).parent / "killer"
@@ -258,6 +261,44 @@ def test_the_daemon_restarts_in_between(
     outcome = runbook.Outcome.model_validate_json((folder / "outcome.json").read_text())
     assert (outcome.status, outcome.findings[0].code) == ("fixed", "oom-of-pid-1")
     clear(engine)
+
+
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_what_a_killed_run_left_is_cleared_away(module_engine: Engine, tmp_path: Path) -> None:
+    """The processes of its kernel's session and a container that worked for its action are ended; nothing else is."""
+    engine = module_engine
+    clear(engine)
+    for name, run in (("worker", tmp_path.name), ("of-another", "another-run")):
+        made = {"name": name, "labels": {labels.RUN: run, **labels.ours(engine.id)}}
+        engine.client.api.create_container("busybox:lab", ["sleep", "9"], **made)
+    kernel = subprocess.Popen(["sh", "-c", "sleep 1000 & sleep 1000"], start_new_session=True)
+    stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    try:
+        journal = Journal.create(tmp_path, {"kernel": "python3"})
+        process = Process.of(kernel.pid)
+        journal.write("step-started", cell=0, section="", kernel=[process.pid, process.started])
+        journal.write("action-started", index=0)
+        deadline = time.monotonic() + 5
+        while len(session(kernel.pid)) < 2:
+            assert time.monotonic() < deadline
+        clear_away(Order("x", "x.ipynb", "", {}, {"DOCKER_HOST": engine.url}), journal)
+        assert kernel.wait(5) == -9 and session(kernel.pid) == []
+        assert stranger.poll() is None
+        assert [each.name for each in engine.client.containers.list(all=True)] == ["of-another"]
+    finally:
+        stranger.kill()
+        stranger.wait()
+    clear(engine)
+
+
+def session(leader: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):
+            if os.getsid(int(path.name)) == leader and Process.of(int(path.name)).alive:
+                found.append(int(path.name))
+    return found
 
 
 @pytest.mark.timeout(300)
