@@ -28,6 +28,7 @@ from ipykernel.compiler import XCachingCompiler
 from ipykernel.jsonutil import json_clean
 from ipykernel.zmqshell import ZMQInteractiveShell as KernelShell
 from IPython.core.error import StdinNotImplementedError
+from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
 from traitlets.config import Config
 
@@ -61,7 +62,7 @@ class Outbox(Session):
             "buffers": [base64.b64encode(each).decode() for each in more.get("buffers") or []],
         }
         with LOCK:
-            wire.send(self.connection, told)
+            wire.send(self.connection, told, default=json_default)
         return message
 
 
@@ -252,7 +253,7 @@ async def _cells(connection: socket.socket, outbox: Outbox, shell: Any) -> None:
         reply = await _cell(message["run"], outbox, shell)
         for stream in outbox.streams:
             stream.flush()
-        outbox.send(None, "execute_reply", reply)
+        outbox.send(None, "execute_reply", {**reply, "leaving": bool(shell.exit_now)})
 
 
 async def _readable(connection: socket.socket) -> None:

@@ -24,7 +24,18 @@ from typing import Any, NoReturn
 
 from labkit.kernels import wire
 
-__all__ = ["adopt_orphans", "become", "die_with", "fresh", "leave", "name", "pass_on", "prepare", "reap"]
+__all__ = [
+    "adopt_orphans",
+    "become",
+    "die_with",
+    "fresh",
+    "leave",
+    "name",
+    "pass_on",
+    "prepare",
+    "reap",
+    "single_threaded",
+]
 
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36  # prctl(2)
@@ -127,6 +138,11 @@ def die_with(parent: int) -> None:
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def single_threaded() -> bool:
+    """Whether this process can be forked: no other thread, also none of a library written in C, may hold a lock."""
+    return len(os.listdir("/proc/self/task")) == 1
 
 
 def name(name: bytes) -> None:

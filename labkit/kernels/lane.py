@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -36,7 +35,7 @@ class Lane:
     """
 
     def __init__(self) -> None:
-        if threading.active_count() > 1:
+        if not forks.single_threaded():
             raise RuntimeError("a process with several threads cannot be forked safely")
         self._connection, other = socket.socketpair()
         parent = os.getpid()
@@ -46,7 +45,7 @@ class Lane:
             _become(other, parent)
         other.close()
         self._buffer = bytearray()
-        self._ended = False
+        self._ended = self._dead = False
 
     def start(self, environ: Mapping[str, str], cwd: str) -> None:
         """Give it the environment and the folder of the cells."""
@@ -58,12 +57,16 @@ class Lane:
         Raises `LaneDied` when the process ends, and `TimeoutError` when that takes more than so many *seconds*.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
+        if self._dead:
+            raise LaneDied("the kernel died")
         self._send({"run": source})
         while True:
             message = self._receive(deadline)
             message["buffers"] = [base64.b64decode(each) for each in message["buffers"]]
+            last = message["msg_type"] == "execute_reply"
+            self._dead = last and message["content"].pop("leaving")
             yield message
-            if message["msg_type"] == "execute_reply":
+            if last:
                 return
 
     def interrupt(self) -> None:
@@ -84,7 +87,7 @@ class Lane:
     @property
     def alive(self) -> bool:
         """Whether it can run cells."""
-        if self._ended:
+        if self._ended or self._dead:
             return False
         with suppress(ChildProcessError):
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
@@ -106,6 +109,7 @@ class Lane:
             except ConnectionError:
                 data = b""
             if not data:
+                self._dead = True
                 raise LaneDied("the kernel died")
             self._buffer += data
         del self._buffer[: wire.size(self._buffer)]
@@ -117,7 +121,7 @@ _waiting: list[Lane] = []
 
 def prepare() -> None:
     """Fork a lane for the next `take`, before this process starts any thread."""
-    if not _waiting and threading.active_count() == 1:
+    if not _waiting and forks.single_threaded():
         _waiting.append(Lane())
 
 
@@ -125,7 +129,7 @@ def take() -> Lane | None:
     """The lane that was prepared, or one that is made now; None in a process with several threads."""
     if _waiting:
         return _waiting.pop()
-    return Lane() if threading.active_count() == 1 else None
+    return Lane() if forks.single_threaded() else None
 
 
 @contextmanager

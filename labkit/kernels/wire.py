@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Frames", "parsed", "peer", "receive", "send", "size"]
@@ -15,9 +16,17 @@ LARGEST = 64 * 2**20
 """Bytes of one frame; an environment has at most a few megabytes (execve(2))."""
 
 
-def send(connection: socket.socket, message: Any, descriptors: list[int] | None = None) -> None:
-    """Send one frame, with *descriptors* along with it (unix(7), SCM_RIGHTS).  Raises `OSError`."""
-    body = json.dumps(message, default=str).encode()
+def send(
+    connection: socket.socket,
+    message: Any,
+    descriptors: list[int] | None = None,
+    default: Callable[[Any], Any] | None = None,
+) -> None:
+    """Send one frame, with *descriptors* along with it (unix(7), SCM_RIGHTS).  Raises `OSError`.
+
+    *default* makes JSON of what is not.
+    """
+    body = json.dumps(message, default=default).encode()
     frame = LENGTH.pack(len(body)) + body
     if descriptors:
         sent = socket.send_fds(connection, [frame], descriptors)

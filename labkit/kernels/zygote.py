@@ -272,8 +272,7 @@ def main() -> None:
     if not _lock():
         return
     _preload()
-    threads = len(os.listdir("/proc/self/task"))
-    if threads != 1:
-        sys.exit(f"a library has started a thread: {threads} are running")
+    if not forks.single_threaded():
+        sys.exit("a library has started a thread when it was imported; forks would not be safe")
     zygote = Zygote(_listen(starting.place()), float(os.environ.get("LABKIT_ZYGOTE_IDLE") or 600))
     zygote.serve()

@@ -62,19 +62,20 @@ class LaneStepping(Stepping):
         tags = cell.metadata.get("tags", [])
         if cell.cell_type != "code" or not cell.source.strip() or self.skip_cells_with_tag in tags:
             return cell
-        times = cell.metadata["execution"] = {"iopub.status.busy": _now()}
+        cell.metadata["execution"] = {"iopub.status.busy": _now()}
+        times = cell.metadata["execution"]  # not the dict above: a notebook keeps a copy
         self.code_cells_executed += 1
         cell.outputs, self.clear_before_next_output = [], False
-        reply = None
         for message in self._messages(cell):
             if message["msg_type"] == "execute_reply":
-                reply = message
+                reply = message["content"]
             else:
                 if message["msg_type"] == "execute_input":
                     times["iopub.execute_input"] = _now()
                 self.process_message(message, cell, cell_index)
         times["iopub.status.idle"] = times["shell.execute_reply"] = _now()
-        run_sync(self._check_raise_for_error)(cell, cell_index, reply)
+        if reply["status"] == "error":
+            run_sync(self._check_raise_for_error)(cell, cell_index, {"content": reply})
         return cell
 
     def _messages(self, cell: NotebookNode) -> Iterator[dict[str, Any]]:

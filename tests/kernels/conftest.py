@@ -40,18 +40,19 @@ def soon(condition: Callable[[], object], seconds: float = 5) -> bool:
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder for zygotes; whatever the test does, no process of it is left."""
-    folder = Path(tempfile.mkdtemp(prefix="lkz", dir="/tmp"))
-    specs.install(folder / "prefix")
+    around = Path(tempfile.mkdtemp(prefix="lkz", dir="/tmp"))
+    folder = around / "run"
+    specs.install(around / "prefix")
     monkeypatch.setenv("LABKIT_RUNTIME", str(folder))
     monkeypatch.setenv("LABKIT_ZYGOTE", "1")
     monkeypatch.setenv("LABKIT_ZYGOTE_IDLE", "60")
-    monkeypatch.setenv("JUPYTER_PATH", str(folder / "prefix/share/jupyter"))
+    monkeypatch.setenv("JUPYTER_PATH", str(around / "prefix/share/jupyter"))
     yield folder
     starting.end_all()
     left = [] if soon(lambda: not of_runtime(folder)) else of_runtime(folder)
     for pid in left:
         os.kill(pid, 9)
-    shutil.rmtree(folder)
+    shutil.rmtree(around)
     assert not left
 
 
