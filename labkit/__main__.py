@@ -13,7 +13,7 @@ def main() -> None:
     try:
         cli.main()
     finally:
-        client.warm_up(sys.argv[1:])
+        client.begin_for_next_time(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from labkit.kernels import starting, wire
 from labkit.kernels.identity import identity
 
-__all__ = ["ask", "forwarded", "warm_up"]
+__all__ = ["ask", "begin_for_next_time", "forwarded"]
 
 COMMANDS = {"apply", "report", "resume", "run", "runbooks", "runs", "show"}
 """What people and scripts type often; the others start engines or servers, or are rare."""
@@ -55,7 +55,7 @@ def forwarded(arguments: list[str]) -> None:
     _end_as(reply["status"])
 
 
-def warm_up(arguments: list[str]) -> None:
+def begin_for_next_time(arguments: list[str]) -> None:
     """Start a zygote in the background, for the next time."""
     if worthwhile(arguments):
         with suppress(Exception):  # then the next time is as slow as this one

@@ -32,9 +32,9 @@ __all__ = [
     "leave",
     "name",
     "pass_on",
-    "prepare",
     "reap",
     "single_threaded",
+    "warm_up",
 ]
 
 LIBC = ctypes.CDLL(None)
@@ -50,7 +50,7 @@ FROM_TERMINAL = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGWINCH}
 # -- in the zygote
 
 
-def prepare() -> None:
+def warm_up() -> None:
     """Do once what each fork would do at its first use: compile the notebook schema."""
     import nbformat
 

@@ -223,14 +223,15 @@ class Zygote:
 
 
 def _preload() -> None:
-    """Do the imports, and what libraries put off until their first use."""
-    ours = (module.name for module in pkgutil.walk_packages(labkit.__path__, "labkit."))
+    """Do the imports, and what the modules say (``warm_up``) takes long at its first use."""
+    ours = [module.name for module in pkgutil.walk_packages(labkit.__path__, "labkit.")]
     for name in [*LIBRARIES, *(name for name in ours if not name.endswith("__main__"))]:
         try:
-            importlib.import_module(name)
-        except Exception:  # a fork imports it again, and then it is its error
+            module = importlib.import_module(name)
+            if name in ours and hasattr(module, "warm_up"):
+                module.warm_up()
+        except Exception:  # a fork does it again, and then it is its error
             traceback.print_exc()
-    forks.prepare()
     gc.collect()
     gc.freeze()  # what is there now is never collected, so its pages stay shared
 

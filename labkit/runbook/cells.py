@@ -57,6 +57,7 @@ def shown(
     ]
 
 
+@cache
 def styles() -> Markup:
     """The colours of highlighted code, for light and dark pages."""
     from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]  # it publishes no types

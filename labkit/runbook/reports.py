@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 
@@ -21,6 +22,9 @@ from labkit.runbook.outcomes import FILE, Failure, Outcome, as_json
 from labkit.runbook.presenting import presentable
 from labkit.runbook.redaction import SecretFound, mask, write_clean
 from labkit.runbook.sweeps import learning
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["CONTENTS", "JUNIT", "REPORT", "SUMMARY", "report", "write"]
 
@@ -118,18 +122,13 @@ def _failed(outcome: Outcome, messages: list[str]) -> Outcome:
 
 def render(notebook: nbformat.NotebookNode, outcome: Outcome) -> str:
     """The report as HTML: what happened, then the executed notebook.  It loads nothing."""
-    from jinja2 import Environment
-
     from labkit.runbook import cells
 
     links = {kind: f'see <a href="#{kind}">{title}</a>' for kind, title in _above(outcome).items()}
     links["outcome"] = 'see <a href="#">the beginning</a>'
     above = {f"application/vnd.labkit.{kind}+json": link for kind, link in links.items()}
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        (_HERE / "report.html.j2").read_text(encoding="utf-8")
-    )
     failed = outcome.failure.cell if outcome.failure else None
-    page = template.render(
+    page = _template("report.html.j2", escape=True).render(
         **_facts(notebook, outcome), cells=cells.shown(notebook, failed, above), styles=cells.styles()
     )
     return _CONTROLS.sub("", page)
@@ -149,13 +148,26 @@ def _above(outcome: Outcome) -> dict[str, str]:
 
 def summarize(notebook: nbformat.NotebookNode, outcome: Outcome) -> str:
     """The report's summary in Markdown, as tickets take it."""
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["cell"] = _for_markdown
-    template = environment.from_string((_HERE / "report.md.j2").read_text(encoding="utf-8"))
+    template = _template("report.md.j2", escape=False)
     text = _CONTROLS.sub("", template.render(**_facts(notebook, outcome)))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+@cache
+def _template(name: str, *, escape: bool) -> Template:
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=escape, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["cell"] = _for_markdown
+    return environment.from_string((_HERE / name).read_text(encoding="utf-8"))
+
+
+def warm_up() -> None:
+    """Do ahead what takes long the first time: compile the templates, the lexer, the reader of Markdown."""
+    cells = [nbformat.v4.new_markdown_cell("# Words"), nbformat.v4.new_code_cell("some = 'code'  # and why")]  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    for make in (render, summarize, _junit):
+        make(notebook, Outcome(status="healthy"))
 
 
 def _for_markdown(value: Any) -> str:
