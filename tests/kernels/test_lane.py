@@ -161,7 +161,13 @@ def test_outputs_are_those_of_an_ipykernel(name: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def lane(tmp_path: Path) -> Iterator[Lane]:
+def forkable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of pytest-xdist has a second thread; it only waits, so a fork beside it does no harm."""
+    monkeypatch.setattr("labkit.kernels.forks.single_threaded", lambda: True)
+
+
+@pytest.fixture
+def lane(tmp_path: Path, forkable: None) -> Iterator[Lane]:
     """A lane that has been given its environment."""
     one = Lane()
     one.start({**os.environ, "GIVEN": "yes"}, str(tmp_path))
@@ -245,13 +251,13 @@ def test_a_dead_lane_is_told(end: str, lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("end", ["import os; os._exit(0)", "exit()", "quit()"])
-def test_a_run_whose_lane_dies_has_failed(end: str, tmp_path: Path) -> None:
+def test_a_run_whose_lane_dies_has_failed(end: str, tmp_path: Path, forkable: None) -> None:
     """As with a kernel: `DeadKernelError`, also when it was the last cell."""
     with pytest.raises(DeadKernelError):
         run(notebook(tmp_path, ["1", end]))
 
 
-def test_time_limits(tmp_path: Path) -> None:
+def test_time_limits(tmp_path: Path, forkable: None) -> None:
     """A cell that takes too long ends the run."""
     path = notebook(tmp_path, ["import time; time.sleep(60)"])
     began = time.monotonic()

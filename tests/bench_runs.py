@@ -1,0 +1,234 @@
+"""Rows of `make bench` about the speed of runs: `labkit run` and forked kernels against scripts, papermill and nbval.
+
+All sides of a comparison do the same work on the same engine, in turn.  *stock* is papermill as it is installed beside
+labkit, which is faster than papermill as it comes: the pin of jsonschema saves it half a second at each start.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+
+import labkit
+from labkit.kernels import starting
+from tests.bench import Row, p95, timed
+
+BIN = Path(sys.executable).parent
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "10"))
+RUNS = int(os.environ.get("BENCH_RUNS", "500"))
+AT_ONCE = 16
+COPIES = 8
+CELLS = [
+    'name: str = "web"  # the container to look at',
+    "import docker\n\nclient = docker.from_env()",
+    'version = client.version()\nprint(version["Version"], version["ApiVersion"])',
+    'container = client.containers.get(name)\nprint(container.status, container.attrs["Config"]["Cmd"])',
+    "print(container.logs(tail=5).decode(), [each.name for each in client.containers.list(all=True)])",
+    "import pandas\n\nprint(pandas.DataFrame(container.top()['Processes']).shape)",
+]
+
+
+class Bench:
+    """A notebook and a script that do the same, on an engine with a container to look at; a zygote of our own."""
+
+    def __init__(self, folder: Path, engine: labkit.Engine) -> None:
+        self.folder = folder
+        cells = [nbformat.v4.new_code_cell(source, execution_count=1) for source in CELLS]
+        cells[0].metadata["tags"] = ["parameters"]
+        spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        self.book, self.script = folder / "book.ipynb", folder / "book.py"
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), self.book)
+        self.script.write_text("\n".join(CELLS) + "\n")
+        self.environ = {
+            **os.environ,
+            **engine.environ,
+            "LABKIT_ZYGOTE": "1",
+            "JUPYTER_PATH": str(folder / "share/jupyter"),
+        }
+
+    def run(self, *command: str | Path, zygote: bool = True, codes: tuple[int, ...] = (0,)) -> None:
+        environ = {**self.environ, "LABKIT_ZYGOTE": "1" if zygote else "0"}
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=self.folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in codes, (command, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+
+    def labkit(self, *, zygote: bool = True) -> None:
+        command = (BIN / "labkit", "run", self.book, "--out", self.folder / "runs", "--quiet")
+        self.run(*command, zygote=zygote, codes=(1,))  # the cells have run, but none of them told an outcome
+
+    def papermill(self, number: int = 0) -> None:
+        self.run(
+            BIN / "papermill",
+            self.book,
+            self.folder / f"out-{number}.ipynb",
+            "--no-progress-bar",
+            zygote=False,
+        )
+
+
+@contextmanager
+def bench() -> Iterator[Bench]:
+    from labkit.kernels import specs
+
+    with tempfile.TemporaryDirectory(prefix="lkb", dir="/tmp") as name, labkit.open_engine(
+        name="bench", images=["busybox"]
+    ) as engine:  # fmt: skip
+        engine.client.containers.run("busybox:lab", ["sleep", "100000"], name="web", detach=True)
+        specs.install(Path(name))
+        before = {key: os.environ.get(key) for key in ("LABKIT_RUNTIME", "LABKIT_ZYGOTE")}
+        os.environ.update(LABKIT_RUNTIME=f"{name}/run", LABKIT_ZYGOTE="1")
+        try:
+            one = Bench(Path(name), engine)
+            starting.start()
+            waiting = starting.connect(30)
+            assert waiting is not None
+            waiting.close()
+            yield one
+        finally:
+            starting.end_all()
+            for key, value in before.items():
+                os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def compared(name: str, ours: list[float], theirs: list[float], versus: str, goal: float) -> Row:
+    ratio = round(statistics.median(ours) / statistics.median(theirs), 3)
+    median = round(statistics.median(ours), 4)
+    return Row(name, median, round(p95(ours), 4), versus=f"{versus} ({statistics.median(theirs):.3f} s)", ratio=ratio,
+               goal=f"<= {goal} x", ok=ratio <= goal)  # fmt: skip
+
+
+def single(b: Bench) -> list[Row]:
+    """One run, warm and cold, in turn with what it is compared with."""
+    actions = {
+        "warm": b.labkit,
+        "script": lambda: b.run(sys.executable, b.script),
+        "cold": lambda: b.labkit(zygote=False),
+        "papermill": b.papermill,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(ROUNDS + 1):
+        for name, action in actions.items():
+            seconds[name].append(timed(action))
+    s = {name: values[1:] for name, values in seconds.items()}  # the first ones fill caches
+    return [
+        compared("labkit run, warm: Docker SDK and pandas", s["warm"], s["script"], "the script", 1.0),
+        compared("labkit run, cold: no fork server", s["cold"], s["papermill"], "stock papermill", 0.45),
+    ]
+
+
+def together(b: Bench) -> list[Row]:
+    """Sixteen runs, two at a time."""
+
+    def all_of_them(action: object) -> None:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            list(pool.map(action, range(AT_ONCE)))  # type: ignore[arg-type]
+
+    ours, theirs = [], []
+    for _ in range(max(2, ROUNDS // 4)):
+        ours.append(timed(lambda: all_of_them(lambda _: b.labkit())))
+        theirs.append(timed(lambda: all_of_them(b.papermill)))
+    return [compared(f"{AT_ONCE} runs, two at a time", ours, theirs, "stock papermill", 0.15)]
+
+
+def nbval(b: Bench) -> list[Row]:
+    """nbval over some notebooks, above the work of their cells as a lane does it."""
+    books = b.folder / "books"
+    books.mkdir()
+    for number in range(COPIES):
+        (books / f"{number}.ipynb").write_bytes(b.book.read_bytes())
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--nbval-lax",
+    ]
+    seconds = {
+        kernel: [timed(lambda k=kernel: b.run(*command, "--nbval-kernel-name", k, books)) for _ in range(3)]  # type: ignore[misc]
+        for kernel in ("labkit", "python3")
+    }
+    work = statistics.median(_work(b) for _ in range(3))
+    above = {
+        kernel: [(value - COPIES * work) / COPIES for value in values] for kernel, values in seconds.items()
+    }
+    told = compared("nbval, forked kernel: a notebook, above its cells' work", above["labkit"], above["python3"],
+                    "kernel python3", 1.0)  # fmt: skip
+    median = statistics.median(above["labkit"])
+    return [Row(**{**told.__dict__, "goal": "<= 0.4 s", "ok": median <= 0.4, "note": f"work {work:.3f} s"})]
+
+
+def _work(b: Bench) -> float:
+    """Seconds that the notebook's cells take by themselves."""
+    before = set((b.folder / "runs").iterdir())
+    b.labkit()
+    (made,) = set((b.folder / "runs").iterdir()) - before
+    cells = nbformat.read(made / "book.ipynb", as_version=4).cells
+    return sum(cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in cells)
+
+
+def in_a_row(b: Bench) -> list[Row]:
+    """Many runs, one after the other: no stall, and nothing that grows or stays."""
+    (zygote,) = [int(lock.read_text().split()[0]) for lock in starting.place().parent.glob("zygote-*.lock")]
+    for _ in range(5):
+        b.labkit()
+    before, held = _memory(zygote), _files(zygote)
+    seconds = [timed(b.labkit) for _ in range(RUNS)]
+    time.sleep(0.5)
+    median = statistics.median(seconds)
+    stalls = sum(value > median + 1 for value in seconds)
+    growth = _memory(zygote) / before - 1
+    left = [_files(zygote) - held, len(Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split())]
+    note = f"slowest {max(seconds):.2f} s, memory {growth:+.1%}, descriptors {left[0]:+d}, processes left {left[1]}"
+    ok = stalls == 0 and growth <= 0.1 and left == [0, 0]
+    goal = "no stall > 1 s, memory <= +10 %, nothing left"
+    return [
+        Row(
+            f"{RUNS} runs in a row, each",
+            round(median, 4),
+            round(p95(seconds), 4),
+            goal=goal,
+            ok=ok,
+            note=note,
+        )
+    ]
+
+
+def _memory(pid: int) -> int:
+    return int(re.findall(r"^Rss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[0])
+
+
+def _files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def rows() -> list[Row]:
+    """All of it."""
+    with bench() as b:
+        return [*single(b), *together(b), *nbval(b), *in_a_row(b)]
+
+
+if __name__ == "__main__":
+    from tests.bench import show
+
+    show(rows())
