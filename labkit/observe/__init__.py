@@ -1,28 +1,39 @@
 """Read-only views of a live engine: typed facts that print the same in a terminal and in a notebook."""
 
 from labkit.observe.containers import Container, container
+from labkit.observe.disk import DiskUsage, Unused, disk_usage, large_files, unused
 from labkit.observe.events import Event, EventLog, engine_time, events
 from labkit.observe.kernel import KernelLog, OomKill, kernel_log
+from labkit.observe.listeners import Binding, Holders, port_holders, wanted_ports
 from labkit.observe.memory import MemoryCounters, memory
 from labkit.observe.quantities import ByteSize, Duration
 from labkit.observe.readings import Unreadable
 from labkit.observe.tables import Table, Tabular
 
 __all__ = [
+    "Binding",
     "ByteSize",
     "Container",
+    "DiskUsage",
     "Duration",
     "Event",
     "EventLog",
+    "Holders",
     "KernelLog",
     "MemoryCounters",
     "OomKill",
     "Table",
     "Tabular",
     "Unreadable",
+    "Unused",
     "container",
+    "disk_usage",
     "engine_time",
     "events",
     "kernel_log",
+    "large_files",
     "memory",
+    "port_holders",
+    "unused",
+    "wanted_ports",
 ]

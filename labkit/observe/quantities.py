@@ -45,6 +45,13 @@ class ByteSize(int):
                 return f"{self // 2 ** _POWERS[unit]}{unit}"
         return f"{int(self)}b"
 
+    def rounded(self) -> str:
+        """About how much, to one place: ``4.2m``."""
+        for unit in ("t", "g", "m", "k"):
+            if self >= 2 ** _POWERS[unit]:
+                return f"{self / 2 ** _POWERS[unit]:.1f}{unit}"
+        return f"{int(self)}b"
+
     def __repr__(self) -> str:
         return f"ByteSize('{self}')"
 

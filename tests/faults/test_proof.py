@@ -35,7 +35,7 @@ def play(name: str, engine: Engine, monkeypatch: pytest.MonkeyPatch, **given: An
         namespace["In"].append(cell.source)
         exec(compile(cell.source, known, "exec"), namespace)
         if "parameters" in cell.metadata.get("tags", []):
-            namespace.update(given)
+            namespace.update({key: value for key, value in given.items() if key in namespace})
     outcome = eval(compile(code[-1].source, known, "eval"), namespace)
     namespace["engine"].close()
     assert isinstance(outcome, runbook.Outcome)
