@@ -30,7 +30,7 @@ _VERSION = re.compile(r"^/v[\d.]+/")
 _NO = ("0", "false", "False")
 
 Subject = tuple[str, str]
-"""Kind (container, image, volume, network) and name of an object that a request changes."""
+"""Kind (container, image, volume, network, build cache) and name of an object that a request changes."""
 
 
 class Call:
@@ -128,6 +128,14 @@ def _named(api: docker.APIClient, call: Call, source: str) -> list[Subject]:
     return [("image", name)] if resolve(api, name) != resolve(api, source) else []
 
 
+def _pruned(api: docker.APIClient, call: Call) -> list[Subject]:
+    """Records of the build cache, if they are named one by one; whose they are nobody can say."""
+    chosen = json.loads(call.get("filters") or "{}")
+    if set(chosen) != {"id"}:
+        _refuse(call, "it would remove what is not labkit's", "remove records by id")
+    return [("build cache", str(record)) for record in chosen["id"]]
+
+
 def _pushed(api: docker.APIClient, call: Call, name: str) -> list[Subject]:
     return [("image", reference(name, call.get("tag")))]
 
@@ -148,6 +156,7 @@ RULES: list[tuple[str, str, Callable[..., Iterable[Subject]]]] = [
     ("DELETE", r"volumes/([^/]+)", partial(_the, "volume")),
     ("POST", r"commit", _committed),
     ("POST", r"build", _built),
+    ("POST", r"build/prune", _pruned),
     ("POST", r"images/create", _pulled),
     ("POST", r"images/load", _loaded),
     ("POST", r"images/(.+)/tag", _named),
@@ -245,6 +254,8 @@ class GuardedClient(docker.DockerClient):  # type: ignore[misc]  # docker publis
         )
 
     def _look(self, kind: str, name: str) -> Known | None:
+        if kind == "build cache":
+            return Known(name, {}, {name}, set())
         look = {
             "container": self.api.inspect_container,
             "image": self.api.inspect_image,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         remove_container,
         remove_image,
         remove_network,
+        remove_unused,
         remove_volume,
         restart,
         run_job,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from labkit.runbook.reports import report
     from labkit.runbook.resuming import resume
     from labkit.runbook.secret import Secret
-    from labkit.runbook.verification import stays_up
+    from labkit.runbook.verification import gives_back, stays_up
 
 __all__ = [
     "CIDR",
@@ -67,6 +68,7 @@ __all__ = [
     "create_volume",
     "find",
     "from_file",
+    "gives_back",
     "names",
     "outcome",
     "raise_memory",
@@ -74,6 +76,7 @@ __all__ = [
     "remove_container",
     "remove_image",
     "remove_network",
+    "remove_unused",
     "remove_volume",
     "report",
     "restart",
@@ -96,6 +99,7 @@ _HOMES = {
         "remove_container",
         "remove_image",
         "remove_network",
+        "remove_unused",
         "remove_volume",
         "restart",
         "run_job",
@@ -113,7 +117,7 @@ _HOMES = {
     "labkit.runbook.reports": ["report"],
     "labkit.runbook.resuming": ["resume"],
     "labkit.runbook.secret": ["Secret"],
-    "labkit.runbook.verification": ["stays_up"],
+    "labkit.runbook.verification": ["gives_back", "stays_up"],
 }
 
 

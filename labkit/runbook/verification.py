@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit import observe
 from labkit.errors import UsageError
-from labkit.observe.quantities import Duration
+from labkit.observe.quantities import ByteSize, Duration
 from labkit.observe.records import Evidence, Record, evidence_table
 from labkit.observe.tables import Table
-from labkit.runbook.plans import Applied
+from labkit.runbook.actions import facts
+from labkit.runbook.plans import Applied, Done
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Verification", "stays_up"]
+__all__ = ["Verification", "gives_back", "stays_up"]
 
 
 class Verification(Record):
@@ -93,3 +94,31 @@ def _good(watch: Duration) -> Evidence:
     return Evidence(
         source="docker events", fact=f"up for {watch} since the change, nothing killed for memory"
     )
+
+
+def gives_back(engine: Engine, applied: Applied, before: observe.DiskUsage) -> Verification:
+    """What was removed has to be gone; how many bytes came back since *before* is measured."""
+    if not applied.done:
+        return Verification()
+    there = [each for each in applied.done if _is_there(engine, each)]
+    told = [
+        Evidence(source=f"docker {each.kind} inspect", fact=f"still there after: {each.action}")
+        for each in there
+    ]
+    after = observe.disk_usage(engine)
+    for kind in ("images", "containers", "volumes", "build_cache"):
+        sizes = [ByteSize(getattr(usage, kind)).rounded() for usage in (before, after)]
+        if sizes[0] != sizes[1]:
+            fact = f"{kind.replace('_', ' ')}: {sizes[0]} → {sizes[1]}"
+            told.append(Evidence(source="docker system df", fact=fact))
+    freed = before.total - after.total
+    back = (
+        f"{ByteSize(freed).rounded()} came back" if freed > 0 else "nothing came back: others share or use it"
+    )
+    told.append(Evidence(source="docker system df", fact=back, detail=f"{freed} bytes"))
+    return Verification(ok=not there, evidence=tuple(told))
+
+
+def _is_there(engine: Engine, done: Done) -> bool:
+    found = facts.read(engine, done.kind, done.id)
+    return bool(found.get("records", found["exists"]))  # the build cache as such is always there

@@ -413,15 +413,20 @@ def test_only_the_shown_records_of_the_build_cache_go(engine: Engine, tmp_path: 
     docker(engine, "docker builder prune --all --force")
 
 
-def test_the_build_cache_of_a_shared_engine_is_left_alone(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_records_of_a_shared_engine_take_an_approved_plan(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can say whose a record is."""
+    """Nobody can say whose a record is: it goes with an approval of exactly this plan, and only so."""
     import labkit
 
+    shown = built(engine, tmp_path)
     monkeypatch.setenv("DOCKER_HOST", engine.url)
-    with labkit.open_engine("attach") as shared, pytest.raises(Refused, match="no owner"):
-        actions.remove_build_cache(shared, ["x"], "old")
+    with labkit.open_engine("attach") as shared:
+        plan = Plan.of(actions.remove_build_cache(shared, shown, "old"))
+        with pytest.raises(Refused, match="nobody has approved"):
+            plan.apply(shared)
+        plan.apply(shared, approved=plan.hash)
+    assert not {each["ID"] for each in engine.client.api.df()["BuildCache"] or []} & set(shown)
 
 
 # -- copies and jobs

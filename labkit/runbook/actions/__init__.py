@@ -17,6 +17,7 @@ from labkit.runbook.actions.containers import raise_memory, remove_container, re
 from labkit.runbook.actions.images import remove_image
 from labkit.runbook.actions.jobs import run_job
 from labkit.runbook.actions.networks import remove_network
+from labkit.runbook.actions.unused import remove_unused
 from labkit.runbook.actions.volumes import copy_in, copy_out, create_volume, remove_volume
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "remove_container",
     "remove_image",
     "remove_network",
+    "remove_unused",
     "remove_volume",
     "restart",
     "run_job",

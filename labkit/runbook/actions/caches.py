@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import LabkitError, Refused, UsageError
+from labkit.errors import LabkitError, UsageError
 from labkit.observe.quantities import ByteSize
 from labkit.runbook.actions import facts
 from labkit.runbook.actions.base import Action, Effect, Verb, changes
@@ -22,13 +22,11 @@ def remove_build_cache(engine: Engine, records: Sequence[str], reason: str) -> A
     """Remove these *records* (full ids, from ``docker system df``) of the build cache; None without any.
 
     A record that another one builds on goes only after it, so one that is not in *records* keeps what it
-    needs, and the action fails.  Raises `UsageError` for a record that is not there, and `Refused` for one
-    that is in use and on a shared engine, where nobody can say whose a record is.
+    needs, and the action fails.  Nobody can say whose a record is, so on a shared engine it takes an approved
+    plan.  Raises `UsageError` for a record that is not there, and `Refused` for one that is in use.
     """
     if not records:
         return None
-    if not engine.owned:
-        raise Refused("the build cache of a shared engine is not removed", seen="its records have no owner")
     id_ = " ".join(sorted(records))
     seen = facts.read(engine, "build cache", id_)
     missing = set(records) - {each.partition(":")[0] for each in seen["records"].split()}
@@ -44,6 +42,7 @@ def remove_build_cache(engine: Engine, records: Sequence[str], reason: str) -> A
         reason=reason,
         changes=changes(("build cache", f"{count}, {ByteSize(seen['size'])}", "removed")),
         relies_on={"records": seen["records"], "used_by": []},
+        touches=tuple(("build cache", record) for record in sorted(records)),
         effects=(Effect(kind="builder", action="prune", name="cache"),),
     )
 
