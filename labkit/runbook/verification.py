@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Verification", "gives_back", "stays_up"]
 
+SHORTEST = Duration(0.5)
+"""To look once, at once, would prove nothing."""
+
 
 class Verification(Record):
     """*ok* is None when nothing was applied, so that there is nothing to verify."""
@@ -37,12 +40,13 @@ class Verification(Record):
 
 
 def stays_up(engine: Engine, container: str, applied: Applied, *, watch: Duration) -> Verification:
-    """Watch the container for *watch* seconds: it must run without a break and without a kill for memory.
+    """Watch the container for *watch* seconds, at least `SHORTEST`: it must run without a break and without a kill for memory.
 
     Ends early when it does not, when it is gone, and when the engine does not answer any more.
     """
     if not applied.done:
         return Verification()
+    watch = max(watch, SHORTEST)
     deadline = time.monotonic() + watch
     while True:
         trouble = _trouble(engine, container, applied)

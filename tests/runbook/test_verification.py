@@ -29,6 +29,13 @@ def test_it_stays_up(engine: Engine, applied: Applied) -> None:
     assert stays_up(engine, "web", applied, watch=WATCH).ok is True
 
 
+def test_to_look_once_proves_nothing(engine: Engine) -> None:
+    """However short a watch is asked for, what ends a moment later does not stay up."""
+    container(engine, command="sleep 0.2")
+    applied = Plan.of(start_again(observe.container(engine, "web"))).apply(engine)
+    assert stays_up(engine, "web", applied, watch=Duration(0)).ok is False
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["gone", "another"])
 def test_a_container_that_vanishes_is_evidence(again: bool, engine: Engine, applied: Applied) -> None:
     """Also when there is another one of its name."""
