@@ -193,7 +193,7 @@ def grant(plan: Plan, engine: Engine, *, named: Parameters | None = None, approv
             raise Refused(f"the plan {plan.hash} was not approved", seen=f"an approval of {approved}")
         return f"approval of {approved}"
     if engine.owned:
-        return "the engine is private"
+        return "nobody: the engine is private"
     strangers = [told for action in plan.actions for told in _strangers(action, engine, _values(named))]
     if strangers:
         raise Refused(
@@ -202,7 +202,7 @@ def grant(plan: Plan, engine: Engine, *, named: Parameters | None = None, approv
             expected="an approval of exactly this plan",
             try_="labkit run without --apply, and then labkit apply HASH\nor the Approve button in the notebook",
         )
-    return "named by parameters"
+    return "nobody: all of it is labkit's, or named by a parameter"
 
 
 def _as_shown(hash: str, plan: Plan, engine: Engine) -> str:
