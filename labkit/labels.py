@@ -6,13 +6,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["KIT", "OWNER", "RUN", "is_ours", "of_run", "ours"]
+__all__ = ["FAULT", "KIT", "OWNER", "RUN", "is_ours", "of_run", "ours"]
 
 KIT = "labkit"
 """Present on every object that labkit created; its value is the kit's version."""
 
 OWNER = "labkit.engine"
 """The id of the Engine handle through which the object was created."""
+
+FAULT = "labkit.fault"
+"""On what a fault has made; its value is the fault's name."""
 
 RUN = "labkit.run"
 """On a container that does work for a run and goes with it; its value is the run's name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import select
 import signal
@@ -16,20 +17,21 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import labkit
 from labkit import paths
-from labkit.engine import Engine
+from labkit.engine import Engine, addresses, provider_wanted
 from labkit.engine.processes import Process
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import Tell
 
-__all__ = ["end_all", "running_lab", "serve"]
+__all__ = ["RunningLab", "end_all", "running_lab", "serve", "trust_pictures"]
 
 
 class NotStarted(LabkitError):
@@ -42,16 +44,40 @@ PORT = 8888
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
+@dataclass(frozen=True)
+class RunningLab:
+    """A lab that runs: its *url*, the *provider* of its engines, and where a shared *engine* is reached (else empty)."""
+
+    url: str
+    provider: str
+    engine: str = ""
+
+    def __str__(self) -> str:
+        return f"the shared engine at {self.engine}" if self.engine else f"private engines ({self.provider})"
+
+    def check(self) -> None:
+        """Raise `UsageError` when this process asks for another provider or engine than the lab has."""
+        wanted = provider_wanted()
+        engine = addresses.find().url if wanted == "attach" else ""
+        if (wanted, engine) != (self.provider, self.engine):
+            raise UsageError(
+                "a lab runs here already, with another engine",
+                seen=f"{self}, {self.url}",
+                expected=str(RunningLab("", wanted, engine)),
+                try_="end that lab first (Ctrl-C where it was started)",
+            )
+
+
 def _state_file(root: Path) -> Path:
     return paths.runtime() / f"lab-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}.json"
 
 
-def running_lab(root: Path = ROOT) -> str | None:
-    """The URL of the lab that runs for the checkout *root* already, or None."""
+def running_lab(root: Path = ROOT) -> RunningLab | None:
+    """The lab that runs for the checkout *root* already, or None."""
     with suppress(OSError, ValueError, KeyError):
         facts = json.loads(_state_file(root).read_text(encoding="utf-8"))
         if Process(**facts["process"]).alive:
-            return str(facts["url"])
+            return RunningLab(**facts["lab"])
         _state_file(root).unlink()  # it was killed
     return None
 
@@ -74,22 +100,19 @@ def end_all(seconds: float = 15) -> None:
                 )
 
 
-def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> Generator[str, None, None]:
-    """Start engine and JupyterLab, yield the URL when it answers, and go on until one of them, or we, shall end.
+def serve(
+    tell: Tell, *, port: int | None = None, with_parent: bool = False
+) -> Generator[RunningLab, None, None]:
+    """Start engine and JupyterLab, yield it when it answers, and go on until one of them, or we, are to end.
 
     *port*: on 127.0.0.1 (default: 8888, or the next that is free).  *with_parent*: end when the calling process ends.
     """
     chosen = _choose_port(port)
     parent = Process.of(os.getppid()).open() if with_parent else None
     with _ends_cleanly():
-        tell(
-            "starting a private engine"
-            if os.environ.get("LABKIT_PROVIDER") != "attach"
-            else "attaching to the engine"
-        )
-        options: dict[str, Any] = (
-            {} if os.environ.get("LABKIT_PROVIDER") == "attach" else {"images": ["busybox"]}
-        )
+        attach = provider_wanted() == "attach"
+        tell("attaching to the engine" if attach else "starting a private engine")
+        options: dict[str, Any] = {} if attach else {"images": ["busybox"]}
         with labkit.open_engine(name="lab", **options) as engine:
             tell("starting JupyterLab")
             for more_tries in (3, 2, 1, 0):
@@ -103,17 +126,19 @@ def serve(tell: Tell, *, port: int | None = None, with_parent: bool = False) -> 
                     chosen = _choose_port(None)
 
 
-def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[str, None, None]:
+def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[RunningLab, None, None]:
     token = secrets.token_hex(24)
     url = f"http://127.0.0.1:{port}/{FIRST_PAGE}?token={token}"
+    shared = engine.provider == "attach"
+    lab = RunningLab(url, engine.provider, engine.url if shared else "")
     state = _state_file(ROOT)
     log = paths.home() / "jupyter/server.log"
     process = _start_jupyter(engine, port, token, log)
     try:
         _await_answer(process, port, token, log)
         state.touch(mode=0o600)
-        state.write_text(json.dumps({"url": url, "process": vars(Process.current())}), encoding="utf-8")
-        yield url
+        state.write_text(json.dumps({"lab": vars(lab), "process": vars(Process.current())}), encoding="utf-8")
+        yield lab
         watched = [os.pidfd_open(process.pid), *([parent] if parent is not None else [])]
         select.select(watched, [], [])
     finally:
@@ -134,6 +159,7 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             file.write_text(json.dumps(values), encoding="utf-8")
+    trust_pictures(ROOT / "notebooks", Path(paths.jupyter_environ()["JUPYTER_DATA_DIR"]))
     environment = {
         **os.environ,
         **engine.environ,
@@ -161,6 +187,34 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
+    )
+
+
+def trust_pictures(notebooks: Path, data: Path) -> None:
+    """Sign the labs below *notebooks* in Jupyter's *data* folder, so that their pictures are seen before they are run.
+
+    Only those whose outputs are text and pictures without a script: no other needs trust, or is given it unread.
+    """
+    import nbformat
+    from nbformat.sign import NotebookNotary
+
+    data.mkdir(parents=True, exist_ok=True)
+    notary = NotebookNotary(data_dir=str(data))  # type: ignore[no-untyped-call]  # nbformat is untyped
+    for path in sorted(notebooks.glob("*.ipynb")):
+        with suppress(Exception):  # a learner's own, half written: JupyterLab says what is wrong with it
+            notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+            shown = [
+                output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output
+            ]
+            if all(_is_still(output.data) for output in shown):
+                notary.sign(notebook)  # type: ignore[no-untyped-call]
+    notary.store.close()
+
+
+def _is_still(data: Mapping[str, str]) -> bool:
+    """Whether an output is plain text, or a picture in which nothing can run."""
+    return set(data) <= {"text/plain", "image/svg+xml"} and not re.search(
+        r"<script|<foreignObject|\bon\w+\s*=|javascript:", data.get("image/svg+xml", ""), re.I
     )
 
 

@@ -46,6 +46,24 @@ def test_every_command_says_what_it_does(words: tuple[str, ...], command) -> Non
             assert option.help, (words, option.name)
 
 
+@pytest.mark.parametrize(("words", "command"), list(commands()))
+def test_help_reaches_the_reader_whole(words: tuple[str, ...], command) -> None:  # type: ignore[no-untyped-def]
+    """Nothing of a help text is taken for rich's markup, as `[default: none]` was, which left "such as 10m ."."""
+    shown = " ".join(labkit(*words, "--help", COLUMNS="500", TERM="dumb").stdout.replace("│", " ").split())
+    assert " ." not in shown.replace(" ...", ""), shown
+    for told in (option.help for option in command.params if getattr(option, "help", None)):
+        assert " ".join(told.split()) in shown, told
+
+
+def test_a_name_is_refused_before_anything_is_said_to_start() -> None:
+    """A bad name is the only line; a pack that there is not is answered with each that there is, once."""
+    name, pack = labkit("engine", "start", "bad name/.."), labkit("engine", "start", "x", "--pack", "foo")
+    assert "starting" not in name.stderr + pack.stderr
+    (expected,) = [line for line in pack.stderr.splitlines() if "expected:" in line]
+    offered = expected.partition("expected:")[2].replace(" ", "").split(",")
+    assert "debian-13" in offered and len(offered) == len(set(offered))
+
+
 @pytest.mark.parametrize(
     ("words", "code", "seen"),
     [
@@ -54,6 +72,7 @@ def test_every_command_says_what_it_does(words: tuple[str, ...], command) -> Non
         (["engine", "exec", "nobody", "true"], 2, "'nobody'"),
         (["engine", "start", "bad name!"], 2, "'bad name!'"),
         (["engine", "start", "x", "--pack", "windows"], 2, "'windows'"),
+        (["engine", "start", "bad name/..", "--pack", "windows"], 2, "'bad name/..'"),
         (["pack", "build", "windows"], 2, "'windows'"),
         (["pack", "import", "/no/such/file"], 2, "/no/such/file"),
         (["pack", "import", __file__], 2, "broken"),
@@ -180,7 +199,9 @@ def test_a_fault_that_is_there_already_is_a_usage_error(detached: str) -> None:
     """A second injection is told with its remedy, and leaves the first as it is; one without its image brings it along."""
     assert labkit("engine", "exec", detached, "docker", "rmi", "busybox:lab").returncode == 0
     inject = ["fault", "inject", "exit-137", "--engine", detached, "--variant", "killed"]
-    assert labkit(*inject).returncode == 0
+    first = labkit(*inject)
+    assert first.returncode == 0
+    assert f"labkit run diagnose-exit-137 --engine {detached}\n" in first.stdout
     again = labkit(*inject)
     assert again.returncode == 2 and "'web'" in again.stderr and "fault undo" in again.stderr
     assert "Traceback" not in again.stderr
@@ -188,6 +209,26 @@ def test_a_fault_that_is_there_already_is_a_usage_error(detached: str) -> None:
     wrong = labkit(*inject, "--container", "no good")
     assert wrong.returncode == 1 and "Invalid container name" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_undo_says_what_is_gone_and_what_is_left(detached: str) -> None:
+    """Only what the fault made for the container goes; what it made for another is named."""
+    inject = ["fault", "inject", "exit-137", "--engine", detached, "--variant", "killed", "--container"]
+    for name in ("web", "db"):
+        assert labkit(*inject, name).returncode == 0
+    undo = ["fault", "undo", "exit-137", "--engine", detached, "--container"]
+    assert labkit(*undo, "nosuch").stdout.splitlines() == [
+        f"removed: nothing; exit-137 has made no nosuch on {detached}",
+        f"left with the label labkit.fault=exit-137 on {detached}: container db, container web",
+    ]
+    assert labkit(*undo, "web").stdout.splitlines() == [
+        "removed: container web",
+        f"left with the label labkit.fault=exit-137 on {detached}: container db",
+    ]
+    assert (
+        labkit(*undo, "db").stdout.splitlines()[1]
+        == f"left with the label labkit.fault=exit-137 on {detached}: nothing"
+    )
 
 
 def test_an_engine_that_has_gone_is_exit_code_3(detached: str) -> None:

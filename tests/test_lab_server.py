@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,10 +14,13 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
-from labkit import paths
+from labkit import paths, server
 from tests.notebooks import ROOT
 
 
@@ -47,6 +51,16 @@ class Lab:
         return self.process.wait(30)
 
 
+def contents(lab: Lab) -> dict[str, Any]:
+    """The first lab's notebook, as JupyterLab gets it."""
+    root, _, rest = lab.url.partition("/lab/tree/")
+    path, _, token = rest.partition("?token=")
+    request = urllib.request.Request(
+        f"{root}/api/contents/{path}", headers={"Authorization": f"token {token}"}
+    )
+    return dict(json.load(urllib.request.urlopen(request, timeout=10))["content"])
+
+
 def gone(lab: Lab, seconds: float = 15) -> bool:
     """Whether, in time, neither server nor engine of *lab* is left."""
     port = int(lab.url.split(":")[2].split("/")[0])
@@ -66,6 +80,8 @@ def test_lab_ends_whole(number: signal.Signals) -> None:
     lab = Lab()
     try:
         assert urllib.request.urlopen(lab.url, timeout=10).status == 200
+        for cell in contents(lab)["cells"]:
+            assert cell["cell_type"] != "code" or cell["metadata"]["trusted"], "its pictures are not shown"
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(lab.url.split("/lab/")[0] + "/api/contents", timeout=10)
         lab.end(number)
@@ -76,7 +92,7 @@ def test_lab_ends_whole(number: signal.Signals) -> None:
 
 
 def test_second_lab_beside_the_first_gives_its_url() -> None:
-    """A second `labkit lab` starts nothing: it says that one runs already, and where."""
+    """A second `labkit lab` starts nothing: it says where one runs, and with what; for another engine it exits with 2."""
     lab = Lab()
     try:
         done = subprocess.run(
@@ -89,7 +105,18 @@ def test_second_lab_beside_the_first_gives_its_url() -> None:
             timeout=30,
         )
         assert done.returncode == 0
-        assert "already" in done.stdout and lab.url in done.stdout
+        assert "already, with private engines (sandbox)" in done.stdout and lab.url in done.stdout
+        other = subprocess.run(
+            [sys.executable, "-m", "labkit", "lab"],
+            cwd=ROOT,
+            env={**lab.environ, "LABKIT_PROVIDER": "attach", "DOCKER_HOST": "unix:///no/such.sock"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert (other.returncode, other.stdout) == (2, "")
+        assert "private engines (sandbox)" in other.stderr and "unix:///no/such.sock" in other.stderr
     finally:
         lab.end(signal.SIGTERM)
     assert gone(lab)
@@ -106,6 +133,28 @@ def test_taken_port_is_told_and_an_unnamed_one_avoided() -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 2
         assert str(port) in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "trusted"),
+    [
+        ({"image/svg+xml": "<svg><path/></svg>"}, True),
+        ({"image/svg+xml": "<svg><script>alert(1)</script></svg>"}, False),
+        ({"image/svg+xml": '<svg onload="alert(1)"/>'}, False),
+        ({"text/html": "<b>hello</b>"}, False),
+        ({"application/javascript": "alert(1)"}, False),
+    ],
+)
+def test_only_pictures_are_trusted(data: dict[str, str], trusted: bool, tmp_path: Path) -> None:
+    """A notebook in which something could run at its opening is not signed, nor does one that is no notebook disturb."""
+    output = nbformat.v4.new_output("display_data", data)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
+    (tmp_path / "a.ipynb").write_text("{", encoding="utf-8")
+    nbformat.write(notebook, tmp_path / "b.ipynb")
+    server.trust_pictures(tmp_path, tmp_path / "data")
+    notary = NotebookNotary(data_dir=str(tmp_path / "data"))
+    assert notary.check_signature(nbformat.read(tmp_path / "b.ipynb", as_version=4)) is trusted
+    notary.store.close()
 
 
 def test_jupyter_writes_nothing_into_the_users_folders(

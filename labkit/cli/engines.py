@@ -52,13 +52,15 @@ def engine_start(
         str | None, typer.Option(help="Engine pack, or `machine` for the dockerd installed here.")
     ] = None,
     image: Annotated[
-        list[str] | None, typer.Option(help="A lab image that shall be ready (may be repeated).")
+        list[str] | None, typer.Option(help="A lab image to have ready (may be repeated).")
     ] = None,
 ) -> None:
     """Start a private engine that runs until `labkit engine stop`."""
-    from labkit.engine import records
+    from labkit.engine import packs, records
     from labkit.engine.sandbox import start_detached
 
+    records.check_name(name)
+    packs.find(pack)
     if any(record.alive and record.facts["name"] == name for record in records.listed()):
         raise UsageError(
             "an engine of this name runs already", seen=repr(name), try_=f"labkit engine stop {name}"

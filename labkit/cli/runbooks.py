@@ -56,18 +56,18 @@ def run(
         bool, typer.Option("--apply", help="Carry the plan out; without it nothing is changed.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the run's own folder [default: labkit's own].")
+        Path | None, typer.Option(help="Folder for the run's own folder (default: labkit's own).")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="A private engine of yours [default: DOCKER_HOST, else the context].")
+        str | None, typer.Option(help="A private engine of yours (default: DOCKER_HOST, else the context).")
     ] = None,
     limit: Annotated[
-        str | None, typer.Option(help="Time for the whole run, such as 10m [default: none].")
+        str | None, typer.Option(help="Time for the whole run, such as 10m (default: none).")
     ] = None,
     step_limit: Annotated[str | None, typer.Option(help="Time for each step, such as 90s.")] = None,
     kernel: Annotated[
         str | None,
-        typer.Option(help="A Jupyter kernel for the cells [default: a fork, which starts at once]."),
+        typer.Option(help="A Jupyter kernel for the cells (default: a fork, which starts at once)."),
     ] = None,
     expires: Annotated[
         str, typer.Option(help="How long the plan that it shows can be approved, such as 30m.")

@@ -31,7 +31,7 @@ def setup(tests: Annotated[bool, typer.Option("--tests", help="Also what the tes
 @commands.command()
 def lab(
     port: Annotated[
-        int | None, typer.Option(help="Port on 127.0.0.1 [default: 8888, or the next free one].")
+        int | None, typer.Option(help="Port on 127.0.0.1 (default: 8888, or the next free one).")
     ] = None,
     with_parent: Annotated[
         bool, typer.Option("--with-parent", help="End when the calling process ends.")
@@ -41,21 +41,25 @@ def lab(
     from labkit import server
     from labkit import setup as steps
 
-    url = server.running_lab()
-    if url is not None:
-        print(f"A lab runs here already:\n\n    {url}\n", flush=True)
+    running = server.running_lab()
+    if running is not None:
+        running.check()
+        print(f"A lab runs here already, with {running}:\n\n    {running.url}\n", flush=True)
         return
     with telling() as tell:
         steps.for_labs(tell)
-        running = server.serve(tell, port=port, with_parent=with_parent)
-        url = next(running)
-    print(f"\nOpen this in a browser (Ctrl-C here ends engine and server):\n\n    {url}\n", flush=True)
+        serving = server.serve(tell, port=port, with_parent=with_parent)
+        started = next(serving)
+    print(
+        f"\nOpen this in a browser; its notebooks use {started} (Ctrl-C here ends the lab):\n\n    {started.url}\n",
+        flush=True,
+    )
     try:
-        for _ in running:
+        for _ in serving:
             pass
     except KeyboardInterrupt:
-        running.close()
-        print("\nEngine and server have ended.", file=sys.stderr)
+        serving.close()
+        print("\nThe lab has ended.", file=sys.stderr)
 
 
 @commands.command()

@@ -24,10 +24,22 @@ if TYPE_CHECKING:
     from labkit.engine.host import Host
     from labkit.engine.ports import PublishedPort
 
-__all__ = ["PROVIDERS", "Engine", "open_engine"]
+__all__ = ["PROVIDERS", "Engine", "open_engine", "provider_wanted"]
 
 PROVIDERS = {"sandbox": "labkit.engine.sandbox:open_sandbox", "attach": "labkit.engine.attach:open_attached"}
 """Provider name to the function that opens its engines.  A new provider is one module and one line here."""
+
+
+def provider_wanted(provider: str | None = None) -> str:
+    """The *provider* that `open_engine` would use.  Raises `UsageError` for one that there is not."""
+    chosen = provider or os.environ.get("LABKIT_PROVIDER") or "sandbox"
+    if chosen not in PROVIDERS:
+        raise UsageError(
+            "no such engine provider",
+            seen=repr(chosen) + ("" if provider else " (from LABKIT_PROVIDER)"),
+            expected=" or ".join(PROVIDERS),
+        )
+    return chosen
 
 
 def open_engine(provider: str | None = None, **options: Any) -> Engine:
@@ -39,13 +51,7 @@ def open_engine(provider: str | None = None, **options: Any) -> Engine:
 
     Raises `UsageError` for an unknown provider or option, `EngineUnreachable` when there is no engine to be had.
     """
-    chosen = provider or os.environ.get("LABKIT_PROVIDER") or "sandbox"
-    if chosen not in PROVIDERS:
-        raise UsageError(
-            "no such engine provider",
-            seen=repr(chosen) + ("" if provider else " (from LABKIT_PROVIDER)"),
-            expected=" or ".join(PROVIDERS),
-        )
+    chosen = provider_wanted(provider)
     module, _, function = PROVIDERS[chosen].partition(":")
     opener: Callable[..., Engine] = getattr(import_module(module), function)
     try:

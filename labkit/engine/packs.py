@@ -132,7 +132,9 @@ def find(name: str | None = None) -> Pack:
     except (OSError, ValueError):
         if chosen not in RECIPES and chosen not in names():
             raise UsageError(
-                "no such engine pack", seen=repr(chosen), expected=", ".join([*RECIPES, *names()])
+                "no such engine pack",
+                seen=repr(chosen),
+                expected=", ".join(dict.fromkeys([*RECIPES, *names()])),
             ) from None
         raise LabkitError(
             f"the engine pack {chosen} is not on this machine yet",

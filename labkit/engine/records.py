@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import time
@@ -22,7 +23,7 @@ from labkit.engine.keeper import clear, erase
 from labkit.engine.processes import Process
 from labkit.errors import UsageError
 
-__all__ = ["NOTE", "Record", "bound_layers", "collect", "elsewhere", "find", "listed", "stale"]
+__all__ = ["NOTE", "Record", "bound_layers", "check_name", "collect", "elsewhere", "find", "listed", "stale"]
 
 NOTE = "engine.json"
 """In an engine's data folder: what it uses of home, and where its runtime folder is."""
@@ -81,6 +82,14 @@ def listed() -> list[Record]:
             facts = json.loads(file.read_text(encoding="utf-8"))
             records.append(Record(file.parent.name, file.parent, facts))
     return sorted(records, key=lambda record: (record.facts.get("created", 0), record.id))
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` for a *name* that an engine cannot have."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}", name):
+        raise UsageError(
+            "an engine cannot have this name", seen=repr(name), expected="up to 31 letters, digits, dashes"
+        )
 
 
 def find(name: str) -> Record:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import subprocess
 import sys
@@ -65,10 +64,7 @@ def open_sandbox(
     Raises `UsageError` for a bad argument, `LabkitError` when the pack or an image is missing, `EngineUnreachable` when
     this machine cannot run one, `EngineFailed` (with the end of the log) when the daemon does not start.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}", name):
-        raise UsageError(
-            "an engine cannot have this name", seen=repr(name), expected="up to 31 letters, digits, dashes"
-        )
+    records.check_name(name)
     _check_machine()
     found = packs.find(pack)
     if images and state:

@@ -7,6 +7,8 @@ One file is one fault; its stem is its name (``exit_137.py`` is ``exit-137``).  
 - ``oracle(engine, container)``: the variant that is present, or None, from sources that no diagnosis shares;
 - ``undo(engine, container)``: leaves nothing of it.
 
+What it makes on the engine bears the label ``labels.FAULT`` with the fault's name.
+
 No diagnosis and no runbook may import a fault.
 """
 
@@ -18,13 +20,14 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from labkit import labels
 from labkit.errors import Refused, UsageError
 from labkit.faults.variants import Variant
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Fault", "Variant", "get", "inject", "names"]
+__all__ = ["Fault", "Variant", "get", "inject", "left", "names", "undo"]
 
 _NOT_FAULTS = {"variants", "wire"}
 
@@ -77,3 +80,23 @@ def inject(engine: Engine, name: str, variant: str | None = None, container: str
         )
     fault.inject(engine, chosen, container)
     return chosen
+
+
+def left(engine: Engine, name: str) -> list[str]:
+    """What bears the label of the fault *name* on *engine*: kind and name of each container, image, volume and network."""
+    api, filters = engine.client.api, {"label": f"{labels.FAULT}={name}"}
+    found = [
+        f"container {each['Names'][0].lstrip('/')}" for each in api.containers(all=True, filters=filters)
+    ]
+    found += [f"volume {each['Name']}" for each in api.volumes(filters=filters)["Volumes"] or []]
+    found += [f"image {(each['RepoTags'] or [each['Id']])[0]}" for each in api.images(filters=filters)]
+    found += [f"network {each['Name']}" for each in api.networks(filters=filters)]
+    return sorted(found)
+
+
+def undo(engine: Engine, name: str, container: str = "web") -> list[str]:
+    """Remove what the fault *name* made for *container*; returns what is gone, as `left` calls it."""
+    before = left(engine, name)
+    get(name).undo(engine, container)
+    after = left(engine, name)
+    return [each for each in before if each not in after]

@@ -32,7 +32,7 @@ VARIANTS = {
 }
 
 LIMIT = "32m"
-LABEL = "labkit.fault"
+LABEL = labels.FAULT
 _PIPE = "mkfifo /pipe; exec 3<>/pipe; sleep 0.3;"
 """A pipe that is never read: who writes more than 64 KiB to it waits for ever, and uses no processor.
 

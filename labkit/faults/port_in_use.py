@@ -34,7 +34,7 @@ VARIANTS = {
 }
 
 PORT = 8137
-LABEL = "labkit.fault"
+LABEL = labels.FAULT
 FOLDER = "/run/labkit-fault-port"
 """On the engine's host, in memory."""
 _LISTEN = ["nc", "-l", "-p", str(PORT)]

@@ -25,7 +25,7 @@ VARIANTS = {
     "volumes": Variant("a volume that no container has", "only-volumes", cured=False),
 }
 
-LABEL = "labkit.fault"
+LABEL = labels.FAULT
 _WRITE = "dd if=/dev/zero of={} bs=1M count={} 2>/dev/null"
 
 

@@ -1,20 +1,24 @@
 """What a lab notebook needs beside the engine: predictions, waiting, evidence that prints the same every time."""
 
+from labkit.lab.beginning import begin
 from labkit.lab.commands import readable_commands
 from labkit.lab.evidence import freezer, happened, seconds, signals, undeletable, writable_layer
 from labkit.lab.needs import able
 from labkit.lab.predictions import Prediction, predict
 from labkit.lab.tidying import reserve, tidy
-from labkit.lab.waiting import state, until, until_says, watch
+from labkit.lab.waiting import inspected, said, state, until, until_says, watch
 
 __all__ = [
     "Prediction",
     "able",
+    "begin",
     "freezer",
     "happened",
+    "inspected",
     "predict",
     "readable_commands",
     "reserve",
+    "said",
     "seconds",
     "signals",
     "state",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError, MissingCapability
 from labkit.lab.needs import able
+from labkit.lab.waiting import inspected
 from labkit.observe import Event, cgroups, events
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def freezer(engine: Engine, container: str) -> str:
     Read on the engine's host: ``freezer.state`` in version 1 (kernel, cgroup-v1/freezer-subsystem), the key ``frozen``
     of ``cgroup.events`` in version 2 (kernel, cgroup-v2).
     """
-    pid = engine.client.api.inspect_container(container)["State"]["Pid"]
+    pid = inspected(engine, container, alive=True)["State"]["Pid"]
     try:
         found = cgroups.of(engine.host, pid, "freezer")
     except MissingCapability as missing:
@@ -74,7 +75,7 @@ def freezer(engine: Engine, container: str) -> str:
 
 def writable_layer(engine: Engine, container: str) -> str:
     """The folder on the engine's host that holds what *container* wrote itself (overlay2's upper directory)."""
-    return str(engine.client.api.inspect_container(container)["GraphDriver"]["Data"]["UpperDir"])
+    return str(inspected(engine, container)["GraphDriver"]["Data"]["UpperDir"])
 
 
 @contextmanager

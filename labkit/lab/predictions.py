@@ -18,11 +18,11 @@ class Prediction:
 
     def saw(self, actual: object) -> None:
         """Grade the prediction by what the engine did, and print the result."""
-        self.right = self.answer == actual
+        self.right = _same(self.answer, actual)
         if self.right:
-            print(f"As you predicted: {actual}.")
+            print(f"Right: {actual}, as you predicted.")
         else:
-            print(f"You predicted {self.answer}; the engine says {actual}.")
+            print(f"Not so: you predicted {self.answer}, the engine says {actual}.")
 
     def __repr__(self) -> str:
         return f"{self.question}\n  you predict: {self.answer}"
@@ -31,8 +31,15 @@ class Prediction:
 def predict(question: str, answer: object, *, among: Sequence[object] = ()) -> Prediction:
     """Commit *answer* to *question* before looking.  *among*: the answers that make sense, when they can be listed.
 
-    Raises `UsageError` for an answer that is not among them.
+    Upper and lower case are the same, and so are ``"125"`` and 125.  Raises `UsageError` for an answer that is not among
+    them.
     """
-    if among and answer not in among:
-        raise UsageError("no such answer", seen=repr(answer), expected=", ".join(map(repr, among)))
-    return Prediction(question, answer)
+    meant = [possible for possible in among if _same(answer, possible)]
+    if among and not meant:
+        raise UsageError("no such answer", seen=repr(answer), expected=" or ".join(map(repr, among)))
+    return Prediction(question, meant[0] if meant else answer)
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether a reader would take them for the same; True is not 1."""
+    return str(one).strip().casefold() == str(other).strip().casefold()

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from labkit.errors import Refused
+from labkit.errors import Refused, UsageError
 from labkit.labels import is_ours
 from labkit.observe import engine_time
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["reserve", "tidy"]
+__all__ = ["check_name", "reserve", "tidy"]
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+"""What an engine lets containers and volumes be called (moby, daemon/names)."""
 
 _reserved: WeakKeyDictionary[Engine, dict[str, float]] = WeakKeyDictionary()
 """By engine and name: since when, in seconds of the engine's clock, what bears the name is the lab's."""
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` unless an engine lets a container be called *name*; a shell takes such a name for one plain word."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise UsageError(
+            "a container cannot have this name",
+            seen=repr(name),
+            expected="two or more letters, digits, _ . -, the first a letter or digit",
+        )
 
 
 def reserve(engine: Engine, name: str) -> None:
     """See to it that no container and no volume is called *name*, or *name* and a dash and more.
 
     What is called so from now on is the lab's.  Raises `Refused`, naming those that there are: the lab does not touch what
-    it has not made.
+    it has not made, and `UsageError` for a name that no container can have.
     """
+    check_name(name)
     found = [*_containers(engine, name), *_volumes(engine, name)]
     if found:
         raise Refused(

@@ -16,10 +16,13 @@ from labkit.observe import engine_time
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["state", "until", "until_says", "watch"]
+__all__ = ["inspected", "said", "state", "until", "until_says", "watch"]
 
 FRESH = 0.7
 """Seconds."""
+
+ALIVE = ("running", "paused", "restarting")
+ABOVE = "run the cells above first, in their order"
 
 
 def state(engine: Engine, container: str) -> str:
@@ -37,18 +40,33 @@ def _inspect(engine: Engine, container: str) -> dict[str, Any]:
         return {}
 
 
+def inspected(engine: Engine, container: str, *, alive: bool = False) -> dict[str, Any]:
+    """What the engine knows of *container*.  Raises `LabkitError` where there is none, or where it has no process (*alive*)."""
+    found = _inspect(engine, container)
+    if not found:
+        raise LabkitError(f"there is no container {container}", try_=ABOVE)
+    if alive and (status := found["State"]["Status"]) not in ALIVE:
+        raise LabkitError(f"{container} is {status}, not running", try_=f"docker start {container}\n{ABOVE}")
+    return found
+
+
 def until(engine: Engine, container: str, wanted: str, *, restarts: int = 0, seconds: float = 60) -> str:
     """Wait until *container* is in the state *wanted*, and return that state.
 
     *restarts*: at least so often restarted by its policy, and the last end just past: before the sixth try the engine
-    waits 3.2 s, which leaves time to look.  Raises `LabkitError` with the last state after so many *seconds*.
+    waits 3.2 s, which leaves time to look.  Raises `LabkitError` with the last state after so many *seconds*, and at once
+    where there is no container that could get there.
     """
     if wanted not in STATES:
         raise UsageError("no such state", seen=repr(wanted), expected=", ".join(STATES))
     deadline = time.monotonic() + seconds
-    while not _is(engine, found := _inspect(engine, container), wanted, restarts):
+    while not _is(engine, _inspect(engine, container), wanted, restarts):
+        last = (
+            inspected(engine, container)["State"]["Status"]
+            if wanted != "removed"
+            else state(engine, container)
+        )
         if time.monotonic() > deadline:
-            last = found["State"]["Status"] if found else "removed"
             raise LabkitError(f"{container} did not get there in {seconds:g} s", seen=last, expected=wanted)
         time.sleep(0.02)
     return wanted
@@ -66,25 +84,53 @@ def _since_end(engine: Engine, found: dict[str, Any]) -> float:
     return float(engine_time(engine)) - ended.timestamp()
 
 
-def until_says(engine: Engine, container: str, line: str, *, times: int = 1, seconds: float = 60) -> None:
-    """Wait until *container* has written *line* to its log so many *times*.
+def until_says(engine: Engine, container: str, line: str, *, seconds: float = 60) -> None:
+    """Wait until *container* has written *line* to its log, since it was started the last time.
 
     A shell that has just been started has not set its traps yet: let it say so, and wait for that.  Raises `LabkitError`
-    with the end of the log after so many *seconds*.
+    at once when the container has ended, or was never started, without having said it, and with the end of the log after
+    so many *seconds*.
     """
     deadline = time.monotonic() + seconds
-    while (log := _log(engine, container)).count(line) < times:
+    while True:
+        status = inspected(engine, container)["State"][
+            "Status"
+        ]  # before the log: what has ended says no more
+        if line in (log := said(engine, container)):
+            return
+        if status not in ALIVE:
+            inspected(engine, container, alive=True)
         if time.monotonic() > deadline:
             raise LabkitError(
-                f"{container} did not say so in {seconds:g} s",
-                seen="\n".join(log[-5:]),
-                expected=f"{times} x {line}",
+                f"{container} did not say {line!r} in {seconds:g} s",
+                seen="\n".join(log[-5:]) or "nothing",
+                try_=ABOVE,
             )
         time.sleep(0.02)
 
 
-def _log(engine: Engine, container: str) -> list[str]:
-    return str(engine.client.api.logs(container).decode(errors="replace")).splitlines()
+def said(engine: Engine, container: str) -> list[str]:
+    """The lines that *container* has written to its log since it was started the last time."""
+    record = inspected(engine, container)["State"]
+    if record["StartedAt"].startswith("0001"):
+        return []
+    return str(_log(engine, container, _began(record)).decode(errors="replace")).splitlines()
+
+
+def _began(record: dict[str, Any]) -> float:
+    """When the present life began, in seconds: a little before the engine wrote that down, which it does late.
+
+    After the end of the life before, that is; a container that has ended tells only its last end.
+    """
+    started, ended = (datetime.fromisoformat(record[key]).timestamp() for key in ("StartedAt", "FinishedAt"))
+    late = 0.05
+    return float(
+        started - (min(late, (started - ended) / 2) if record["Running"] and ended < started else late)
+    )
+
+
+def _log(engine: Engine, container: str, since: float) -> bytes:
+    return bytes(engine.client.api.logs(container, since=since))
 
 
 @contextmanager

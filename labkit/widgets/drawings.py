@@ -15,8 +15,8 @@ from labkit.widgets.walks import Step
 
 __all__ = ["EDGES", "Edge", "draw_states"]
 
-WIDTH, HEIGHT = 880, 456
-SHOWN = 820, 425
+WIDTH, HEIGHT = 880, 476
+SHOWN = 820, 444
 """The size at which it is shown where there is room, so that it fits beside JupyterLab's file browser."""
 
 PILL = (112, 38)
@@ -26,17 +26,22 @@ PLACES = {
     "running": (370, 104),
     "restarting": (572, 186),
     "paused": (786, 104),
-    "exited": (370, 276),
-    "removing": (572, 352),
-    "removed": (410, 424),
-    "dead": (770, 424),
+    "exited": (370, 296),
+    "removing": (572, 372),
+    "removed": (410, 444),
+    "dead": (770, 444),
 }
-BIRTH = (38, 104)
+BIRTH = (22, 104)
+ROW = 5
+"""Step numbers beside each other in a badge, which has two rows at most."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A drawn way: *moves* it stands for, its *path*, the place of its *label* and of the step numbers (*badge*)."""
+    """A drawn arrow: *moves* it stands for, its *path*, the place of its *label* and of the step numbers (*badge*).
+
+    *grows*: which side of the badge stays where it is when there are many numbers, as of a text's *anchor*.
+    """
 
     moves: tuple[tuple[str, str, str], ...]
     path: str
@@ -45,6 +50,7 @@ class Edge:
     badge: tuple[int, int]
     kind: str = "command"
     anchor: str = "middle"
+    grows: str = "middle"
 
 
 def _moves(sources: str, causes: str | tuple[str, ...], target: str) -> tuple[tuple[str, str, str], ...]:
@@ -53,10 +59,19 @@ def _moves(sources: str, causes: str | tuple[str, ...], target: str) -> tuple[tu
 
 
 EDGES = (
-    Edge(_moves("removed", "create", "created"), "M46,104 L93,104", "create", (69, 94), (69, 122)),
+    Edge(_moves("removed", "create", "created"), "M30,104 L93,104", "create", (60, 94), (60, 122)),
     Edge(_moves("created", "start restart", "running"), "M206,104 L313,104", "start", (250, 94), (250, 122)),
-    Edge(_moves("running", "pause", "paused"), "M426,96 L729,96", "pause", (620, 86), (668, 82)),
-    Edge(_moves("paused", "unpause", "running"), "M730,112 L427,112", "unpause", (620, 130), (668, 127)),
+    Edge(
+        _moves("running", "pause", "paused"), "M426,96 L729,96", "pause", (570, 86), (615, 82), grows="start"
+    ),
+    Edge(
+        _moves("paused", "unpause", "running"),
+        "M730,112 L427,112",
+        "unpause",
+        (570, 130),
+        (615, 127),
+        grows="start",
+    ),
     Edge(
         _moves("running", (ENDS,), "restarting"),
         "M412,123 C420,168 460,190 514,191",
@@ -77,91 +92,94 @@ EDGES = (
     ),
     Edge(
         _moves("running", "stop kill", "exited"),
-        "M340,123 L340,255",
+        "M350,123 L350,275",
         "stop, kill",
-        (330, 176),
-        (340, 232),
+        (342, 176),
+        (350, 232),
         anchor="end",
+        grows="end",
     ),
     Edge(
         _moves("running", (ENDS,), "exited"),
-        "M358,123 L358,255",
+        "M322,120 C226,150 226,250 320,281",
         "process ends",
-        (330, 194),
-        (358, 194),
+        (243, 194),
+        (252, 222),
         "automatic",
         "end",
+        grows="end",
     ),
     Edge(
         _moves("exited", "start restart", "running"),
-        "M388,257 L388,125",
+        "M390,277 L390,125",
         "start, restart",
-        (396, 242),
-        (388, 197),
+        (398, 264),
+        (390, 232),
         anchor="start",
+        grows="start",
     ),
     Edge(
         _moves("restarting", "stop kill", "exited"),
-        "M556,205 C540,246 490,268 428,270",
+        "M560,205 C546,256 500,290 428,292",
         "stop, kill",
-        (545, 250),
-        (500, 260),
+        (556, 252),
+        (512, 276),
         anchor="start",
     ),
     Edge(
         _moves("paused", "stop kill", "exited"),
-        "M786,123 L786,270 Q786,284 772,284 L428,284",
+        "M786,123 L786,288 Q786,302 772,302 L428,302",
         "stop, kill",
-        (690, 277),
-        (640, 284),
+        (690, 296),
+        (616, 302),
     ),
     Edge(
         _moves("created", ("rm", "rm -f"), "removing"),
-        "M150,123 L150,344 Q150,358 164,358 L514,358",
+        "M150,123 L150,364 Q150,378 164,378 L514,378",
         "rm",
-        (162, 240),
-        (150, 290),
+        (162, 300),
+        (150, 330),
         anchor="start",
     ),
     Edge(
         _moves("exited", ("rm", "rm -f"), "removing"),
-        "M396,295 C404,330 450,345 514,346",
+        "M396,315 C404,350 450,365 514,366",
         "rm",
-        (440, 326),
-        (411, 323),
+        (440, 346),
+        (411, 343),
         anchor="start",
     ),
     Edge(
         _moves("running paused restarting", ("rm -f",), "removing"),
-        "M836,226 L836,338 Q836,352 822,352 L630,352",
+        "M836,226 L836,358 Q836,372 822,372 L630,372",
         "rm -f",
-        (726, 342),
-        (790, 352),
+        (726, 362),
+        (790, 372),
         "forced",
     ),
     Edge(
         _moves("removing", (DELETED,), "removed"),
-        "M548,371 C536,404 510,424 468,424",
+        "M548,391 C536,424 510,444 468,444",
         "all is deleted",
-        (514, 396),
-        (532, 402),
+        (514, 416),
+        (532, 422),
         "automatic",
         "end",
     ),
     Edge(
         _moves("removing", (RESISTS,), "dead"),
-        "M592,371 C606,410 650,424 712,424",
+        "M592,391 C606,430 650,444 712,444",
         "deleting fails",
-        (646, 443),
-        (614, 405),
+        (646, 463),
+        (614, 425),
         "automatic",
     ),
     Edge(
         _moves("dead", ("rm", "rm -f"), "removing"),
-        "M766,405 C752,378 700,366 630,364",
+        "M766,425 C752,398 700,386 630,384",
         "rm",
-        (752, 376),
-        (700, 371),
+        (752, 396),
+        (700, 391),
     ),
 )
 
@@ -235,17 +253,17 @@ def _plain(svg: str) -> str:
 def _draw_zones(drawing: draw.Drawing) -> None:
     """The three states that only force removes from, and the way out, each on a ground of its own."""
     drawing.append(draw.Rectangle(296, 56, 564, 170, rx=14, class_="zone"))
-    drawing.append(draw.Rectangle(340, 318, 520, 130, rx=14, class_="zone"))
+    drawing.append(draw.Rectangle(340, 338, 520, 130, rx=14, class_="zone"))
 
 
 def _numbers(edge: Edge, steps: Sequence[Step]) -> list[str]:
-    """The numbers of the steps that went along *edge*, the last three of them."""
+    """The numbers of the steps that went along *edge*; of very many the first and the last."""
     walked = [
         f"{number}…" if step.again else f"{number}"
         for number, step in enumerate(steps, 1)
         if (step.source, step.cause, step.target) in edge.moves
     ]
-    return walked if len(walked) <= 3 else ["…", *walked[-2:]]
+    return walked if len(walked) <= 2 * ROW else [*walked[: ROW - 1], "…", *walked[-ROW:]]
 
 
 def _draw_edge(drawing: draw.Drawing, edge: Edge, numbers: list[str]) -> None:
@@ -254,7 +272,7 @@ def _draw_edge(drawing: draw.Drawing, edge: Edge, numbers: list[str]) -> None:
     drawing.append(draw.Path(_tip(edge.path), class_=f"tip {look}"))
     drawing.append(_text(edge.label, edge.at, look, edge.anchor))
     if numbers:
-        _draw_badge(drawing, edge.badge, " ".join(numbers))
+        _draw_badge(drawing, edge, numbers)
 
 
 def _tip(path: str) -> str:
@@ -266,10 +284,14 @@ def _tip(path: str) -> str:
     return f"M{x:g},{y:g} " + " ".join(f"L{a:.1f},{b:.1f}" for a, b in corners) + " Z"
 
 
-def _draw_badge(drawing: draw.Drawing, at: tuple[int, int], text: str) -> None:
-    (x, y), width = at, max(18, 8 + 7 * len(text))
-    drawing.append(draw.Rectangle(x - width / 2, y - 9, width, 18, rx=9, class_="badge"))
-    drawing.append(_text(text, (x, y + 4), "step"))
+def _draw_badge(drawing: draw.Drawing, edge: Edge, numbers: list[str]) -> None:
+    rows = [" ".join(numbers[start : start + ROW]) for start in range(0, len(numbers), ROW)]
+    width, height = max(18, 8 + 7 * max(map(len, rows))), 5 + 13 * len(rows)
+    left = edge.badge[0] - {"start": 9, "middle": width / 2, "end": width - 9}[edge.grows]
+    top = edge.badge[1] - height / 2
+    drawing.append(draw.Rectangle(left, top, width, height, rx=9, class_="badge"))
+    for line, row in enumerate(rows):
+        drawing.append(_text(row, (left + width / 2, top + 13 + 13 * line), "step"))
 
 
 def _draw_state(drawing: draw.Drawing, state: str, present: str, visited: set[str]) -> None:
@@ -287,5 +309,5 @@ def _draw_state(drawing: draw.Drawing, state: str, present: str, visited: set[st
     drawing.append(_text(state, (x, y + 5), "name now" if state == present else "name"))
 
 
-def _text(text: str, at: tuple[int, int], look: str, anchor: str = "middle") -> draw.Text:
+def _text(text: str, at: tuple[float, float], look: str, anchor: str = "middle") -> draw.Text:
     return draw.Text(text, 13, *at, class_=look, text_anchor=anchor)

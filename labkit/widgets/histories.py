@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.lifecycle import TRANSITIONS
+from labkit.lifecycle import ENDS, TRANSITIONS
 from labkit.observe import Event, events
 from labkit.widgets.drawings import draw_states
 from labkit.widgets.walks import Step, walk
@@ -76,17 +76,20 @@ class History:
 
     @property
     def text(self) -> str:
-        return describe(self.name, self.present, self.steps)
+        return describe(self.name, self.present, self.steps, self._policy)
 
 
-def describe(name: str, present: str, steps: Sequence[Step]) -> str:
-    """The picture in words: the present state, the way walked so far, and what is possible from here."""
+def describe(name: str, present: str, steps: Sequence[Step], policy: str = "no") -> str:
+    """The picture in words: the present state, the way walked so far, and what is possible from here.
+
+    *policy*: the restart policy, which decides where an end of the process leads.
+    """
     lines = [_heading(name, present, steps)]
     if steps:
         lines.append("way so far:  " + ", ".join(f"{n} {_step(step)}" for n, step in enumerate(steps, 1)))
     lines += [
         f"{head:<12} {ways}"
-        for head, ways in (("from here:", _ways(present)), ("by itself:", _own(present)))
+        for head, ways in (("from here:", _ways(present)), ("by itself:", _own(present, policy)))
         if ways
     ]
     return "\n".join(lines)
@@ -110,7 +113,11 @@ def _ways(state: str) -> str:
     return "; ".join(f"{', '.join(found)} → {target}" for target, found in causes.items())
 
 
-def _own(state: str) -> str:
+def _own(state: str, policy: str) -> str:
+    """What happens by itself; without a restart policy an end is never followed by a restart, with ``always`` it always is."""
+    never = {"no": "restarting", "always": "exited", "unless-stopped": "exited"}.get(policy)
     return "; ".join(
-        f"{t.cause} → {t.target}" for t in TRANSITIONS if t.source == state and t.kind == "automatic"
+        f"{t.cause} → {t.target}"
+        for t in TRANSITIONS
+        if t.source == state and t.kind == "automatic" and not (t.cause == ENDS and t.target == never)
     )

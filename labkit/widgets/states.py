@@ -64,12 +64,27 @@ class StateMachine(anywidget.AnyWidget):
           const svg = el.querySelector("svg");
           svg.setAttribute("aria-label", model.get("text"));
           theme(svg);
+          fit();
         };
+        // in a view of its own (Create New View for Cell Output) the picture is as large as the pane
+        const fit = () => {
+          const pane = el.closest(".jp-LinkedOutputView"), svg = el.querySelector("svg");
+          if (pane && svg) {
+            const width = pane.clientWidth - 24, height = pane.clientHeight - 24, { viewBox } = svg;
+            const scale = Math.min(width / viewBox.baseVal.width, height / viewBox.baseVal.height);
+            if (scale > 0) svg.style.cssText = `width:${scale * viewBox.baseVal.width}px;max-width:none;height:auto`;
+          }
+        };
+        const resized = new ResizeObserver(fit);
+        requestAnimationFrame(() => {
+          const pane = el.closest(".jp-LinkedOutputView");
+          if (pane) { resized.observe(pane); fit(); }
+        });
         draw();
         model.on("change:svg", draw);
         const watch = new MutationObserver(() => theme(el.querySelector("svg")));
         watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-        return () => { model.off("change:svg", draw); watch.disconnect(); };
+        return () => { model.off("change:svg", draw); watch.disconnect(); resized.disconnect(); };
       },
     };
     """

@@ -81,7 +81,7 @@ def test_freezer_is_read_in_both_versions(
     mounts: str, groups: str, files: dict[str, str], expected: str
 ) -> None:
     """The file is found, wherever the hierarchy is mounted, and understood in version 1 and in version 2."""
-    api = SimpleNamespace(inspect_container=lambda name: {"State": {"Pid": 7}})
+    api = SimpleNamespace(inspect_container=lambda name: {"State": {"Pid": 7, "Status": "running"}})
     there = {"/proc/self/mountinfo": mounts, "/proc/7/cgroup": groups, **files}
     fake = SimpleNamespace(client=SimpleNamespace(api=api), host=SimpleNamespace(read=there.__getitem__))
     assert lab.freezer(cast("Engine", fake), "web") == expected
@@ -147,8 +147,49 @@ def test_until_reports_where_it_stuck(engine: Engine) -> None:
 def test_until_says_reports_what_was_said(engine: Engine) -> None:
     """A line that does not come ends in an error with the end of the log."""
     run(engine, "web")
-    with pytest.raises(LabkitError, match="awake"):
+    with pytest.raises(LabkitError, match=r"did not say 'asleep'[^$]*awake"):
         lab.until_says(engine, "web", "asleep", seconds=0.1)
+
+
+def test_what_an_earlier_life_said_does_not_count(engine: Engine) -> None:
+    """After a restart the container has to say it again; its whole log still holds both."""
+    run(engine, "web", "echo awake; sleep 1; echo $(cat /count) later; echo once >> /count; sleep 1000")
+    lab.until_says(engine, "web", "later")
+    engine.client.api.restart("web", timeout=0)
+    lab.until_says(engine, "web", "awake")
+    assert lab.said(engine, "web") == ["awake"]
+    lab.until_says(engine, "web", "once later")
+    assert engine.client.api.logs("web").count(b"awake") == 2
+
+
+def test_what_a_container_said_before_it_ended_is_found(engine: Engine) -> None:
+    """A container that has ended is not waited for: what it said counts, what it did not say is an error at once."""
+    engine.client.containers.run("busybox:lab", ["echo", "hello"], name="brief")
+    lab.until_says(engine, "brief", "hello")
+    with pytest.raises(LabkitError, match="brief is exited, not running"):
+        lab.until_says(engine, "brief", "goodbye")
+
+
+def test_cells_out_of_order_are_told_at_once(engine: Engine) -> None:
+    """A container that was not started, or is not there, is named with what to do; no minute passes, nothing of docker's."""
+    engine.client.containers.create("busybox:lab", name="web")
+    began = time.monotonic()
+    for ask in (
+        lambda: lab.until_says(engine, "web", "awake"),
+        lambda: lab.freezer(engine, "web"),
+    ):
+        with pytest.raises(LabkitError, match=r"web is created, not running[^$]*docker start web"):
+            ask()
+    for ask in (
+        lambda: lab.until_says(engine, "nobody", "awake"),
+        lambda: lab.until(engine, "nobody", "exited"),
+        lambda: lab.said(engine, "nobody"),
+        lambda: lab.freezer(engine, "nobody"),
+        lambda: lab.writable_layer(engine, "nobody"),
+    ):
+        with pytest.raises(LabkitError, match=r"no container nobody[^$]*cells above"):
+            ask()
+    assert time.monotonic() - began < 10
 
 
 def test_watch_sees_each_state_once(engine: Engine) -> None:

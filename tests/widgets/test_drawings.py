@@ -57,13 +57,48 @@ def test_walked_edges_are_numbered_in_order() -> None:
     assert len(classes(svg, "edge walked")) == 3
 
 
-def test_an_edge_walked_often_shows_the_last_numbers() -> None:
-    """A badge stays small however long the life is."""
-    to_and_fro = [Step("pause", "running", "paused"), Step("unpause", "paused", "running")] * 5
-    assert [e.text for e in classes(draw_states("running", [*WAY[:2], *to_and_fro]), "step")][2:] == [
-        "… 9 11",
-        "… 10 12",
+def test_an_edge_walked_often_shows_every_number() -> None:
+    """All numbers are there, in rows, up to ten; of more, the first and the last: a badge stays small."""
+
+    def numbers(rounds: int) -> list[str | None]:
+        pauses = [Step("pause", "running", "paused"), Step("unpause", "paused", "running")] * rounds
+        return [e.text for e in classes(draw_states("running", [*WAY[:2], *pauses]), "step")][2:]
+
+    assert numbers(5) == ["3 5 7 9 11", "4 6 8 10 12"]
+    assert numbers(6) == ["3 5 7 9 11", "13", "4 6 8 10 12", "14"]
+    assert numbers(60)[:2] == ["3 5 7 9 …", "113 115 117 119 121"]
+
+
+def test_no_badge_lies_on_another_arrow_or_label() -> None:
+    """Where the vertical arrows meet, five numbers on each still leave the neighbours' lines and labels free."""
+    life = [
+        Step(cause, *ways)
+        for cause in ("stop", "process ends")
+        for _ in range(5)
+        for cause, ways in ((cause, ("running", "exited")), ("start", ("exited", "running")))
     ]
+    svg = draw_states("running", life)
+    boxes = [
+        (float(e.get("x", 0)), float(e.get("x", 0)) + float(e.get("width", 0))) for e in classes(svg, "badge")
+    ]
+    lines = {"stop": 350, "start": 390}
+    for left, right in boxes:
+        assert sum(left < x < right for x in lines.values()) <= 1, (left, right)
+    assert len(boxes) == 3
+
+
+@pytest.mark.parametrize(
+    ("policy", "own"),
+    [
+        ("no", "process ends → exited"),
+        ("always", "process ends → restarting"),
+        ("unless-stopped", "process ends → restarting"),
+        ("on-failure", "process ends → exited; process ends → restarting"),
+    ],
+)
+def test_what_happens_by_itself_depends_on_the_restart_policy(policy: str, own: str) -> None:
+    """Without a policy no restart is told of, and with one that always restarts no end."""
+    assert describe("web", "running", WAY[:2], policy).splitlines()[-1] == f"by itself:   {own}"
 
 
 def test_the_same_facts_give_the_same_picture() -> None:
