@@ -50,10 +50,10 @@ def apply(
         typer.Option("--parameter", "-p", help="NAME=VALUE of a secret parameter, which was not kept."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the run's own folder [default: labkit's own].")
+        Path | None, typer.Option(help="Folder for the run's own folder (default: labkit's own).")
     ] = None,
     limit: Annotated[
-        str | None, typer.Option(help="Time for the whole run, such as 10m [default: none].")
+        str | None, typer.Option(help="Time for the whole run, such as 10m (default: none).")
     ] = None,
     step_limit: Annotated[str | None, typer.Option(help="Time for each step, such as 90s.")] = None,
     quiet: Quiet = False,
