@@ -192,6 +192,7 @@ def in_a_row(b: Bench) -> list[Row]:
     (zygote,) = [int(lock.read_text().split()[0]) for lock in starting.place().parent.glob("zygote-*.lock")]
     for _ in range(5):
         b.labkit()
+    time.sleep(0.5)  # the last one's descriptors are let go a moment after its end
     before, held = _memory(zygote), _files(zygote)
     seconds = [timed(b.labkit) for _ in range(RUNS)]
     time.sleep(0.5)
@@ -200,7 +201,7 @@ def in_a_row(b: Bench) -> list[Row]:
     growth = _memory(zygote) / before - 1
     left = [_files(zygote) - held, len(Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split())]
     note = f"slowest {max(seconds):.2f} s, memory {growth:+.1%}, descriptors {left[0]:+d}, processes left {left[1]}"
-    ok = stalls == 0 and growth <= 0.1 and left == [0, 0]
+    ok = stalls == 0 and growth <= 0.1 and max(left) <= 0
     goal = "no stall > 1 s, memory <= +10 %, nothing left"
     return [
         Row(
