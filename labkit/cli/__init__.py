@@ -38,7 +38,9 @@ def main() -> NoReturn:
         with translated():
             app(standalone_mode=True)
     except LabkitError as error:
-        print(f"labkit: {error}", file=sys.stderr)
+        from labkit.runbook.redaction import mask
+
+        print(f"labkit: {mask(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         # a full disk, a folder that cannot be written: the user's machine, not our code

@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -236,8 +237,12 @@ class _Known(Secrets):
 
     def _catch_up(self) -> None:
         with self._lock:
-            if shared := self._current():
-                for value in shared.wait():
+            shared = self._current()
+        while shared and shared.busy:  # without the lock, which whoever is learning needs
+            time.sleep(0.002)
+        if shared:
+            with self._lock:
+                for value in shared.new():
                     super().add(value)
 
     def _current(self) -> Shared | None:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Self
 
-__all__ = ["VARIABLE", "Shared"]
+__all__ = ["PATIENCE", "VARIABLE", "Shared"]
 
 VARIABLE = "LABKIT_SECRETS"
 """The variable that tells a run's processes where the list is."""
+PATIENCE = 20.0
+"""Seconds: what was announced and has not come by then will not be waited for."""
 _NAME = "labkit-secrets"
 
 
@@ -26,24 +29,31 @@ class Shared:
     def __init__(self, descriptor: int, place: str) -> None:
         self._descriptor, self.place = descriptor, place
         self._read, self._rest = 0, b""
-        self._going_on, self._announced = 0, 0.0
+        self._going_on, self._announced, self._untold = 0, 0.0, list[str]()
+        self._lock = threading.Lock()
 
     @classmethod
     def create(cls) -> Self:
         """A new list, which lasts until it is closed; others find it at its `place`."""
         kept = os.memfd_create(_NAME)
         fcntl.fcntl(kept, fcntl.F_SETFL, os.O_APPEND)
-        return cls(kept, f"/proc/{os.getpid()}/fd/{kept}")
+        # the number of the file tells it from the next one that gets the same descriptor
+        return cls(kept, f"/proc/{os.getpid()}/fd/{kept}:{os.fstat(kept).st_ino}")
 
     @classmethod
     def open(cls, place: str) -> Self | None:
         """The list at *place*; None when there is none, or something else by now."""
+        path, _, number = place.partition(":")
         try:
-            if not str(Path(place).readlink()).startswith(f"/memfd:{_NAME}"):
+            if not str(Path(path).readlink()).startswith(f"/memfd:{_NAME}"):
                 return None
-            return cls(os.open(place, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC), place)
+            opened = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except OSError:
             return None
+        if str(os.fstat(opened).st_ino) != number:
+            os.close(opened)
+            return None
+        return cls(opened, place)
 
     def close(self) -> None:
         """Let go of it."""
@@ -54,7 +64,7 @@ class Shared:
         self._append(*values)
 
     def begin(self) -> None:
-        """Tell the others that more is to come, and that they wait for it (`wait`)."""
+        """Tell the others that more is to come, and that they wait for it (`busy`)."""
         self._append(time.monotonic())
 
     def end(self) -> None:
@@ -63,26 +73,31 @@ class Shared:
 
     def new(self) -> list[str]:
         """What was added since this was asked the last time."""
-        size = os.fstat(self._descriptor).st_size
-        if size == self._read:
-            return []
-        whole, _, rest = (self._rest + os.pread(self._descriptor, size - self._read, self._read)).rpartition(
-            b"\n"
-        )
-        self._read, self._rest = size, rest
-        told = [json.loads(line) for line in whole.splitlines()]
-        for mark in (each for each in told if isinstance(each, float)):
-            self._going_on += 1 if mark > 0 else -1
-            self._announced = max(self._announced, mark)
-        return [each for each in told if isinstance(each, str)]
-
-    def wait(self, seconds: float = 20) -> list[str]:
-        """What is `new`, when nothing more is to come, or nothing came within *seconds* since it was announced."""
-        found = self.new()
-        while self._going_on > 0 and time.monotonic() < self._announced + seconds:
-            time.sleep(0.002)
-            found += self.new()
+        self._take()
+        with self._lock:
+            found, self._untold = self._untold, []
         return found
+
+    @property
+    def busy(self) -> bool:
+        """Whether more is to come, as was announced less than `PATIENCE` ago."""
+        self._take()
+        return self._going_on > 0 and time.monotonic() < self._announced + PATIENCE
+
+    def _take(self) -> None:
+        with self._lock:
+            size = os.fstat(self._descriptor).st_size
+            if size == self._read:
+                return
+            content = self._rest + os.pread(self._descriptor, size - self._read, self._read)
+            whole, _, self._rest = content.rpartition(b"\n")
+            self._read = size
+            for each in map(json.loads, whole.splitlines()):
+                if isinstance(each, str):
+                    self._untold.append(each)
+                else:
+                    self._going_on += 1 if each > 0 else -1
+                    self._announced = max(self._announced, each)
 
     def _append(self, *entries: str | float) -> None:
         lines = "".join(json.dumps(entry) + "\n" for entry in entries).encode()

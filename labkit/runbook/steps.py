@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.exceptions import PapermillException
 from papermill.log import logger
@@ -116,6 +119,7 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
         self._began = time.monotonic()
         self._progress = progress
         self._journal = journal
+        self._lines: dict[str, str] = {}
         if (self._limit or self._step_limit) and not options.get("timeout_func"):
             options["timeout_func"] = self._seconds_left
         super().__init__(saving, **options)
@@ -123,10 +127,16 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
     def start_new_kernel(self, **options: Any) -> None:
         """Start the kernel so that it ends with this process, however this process ends."""
         assert self.km is not None
+        ours: dict[str, Any] = {}
         if "kernel_provisioner" not in (self.km.kernel_spec.metadata or {}):
-            options["preexec_fn"] = _end_with_parent()
+            words = _masked()
+            ours = {"preexec_fn": _end_with_parent(), "stdout": words, "stderr": words}
         self._start_options = options
-        super().start_new_kernel(**options)
+        try:
+            super().start_new_kernel(**options, **ours)
+        finally:
+            if ours:
+                os.close(ours["stdout"])
 
     def start_new_kernel_client(self, **options: Any) -> Any:
         """Connect to the kernel; one that died before it was there is started again.
@@ -160,6 +170,7 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
                 self.nb_man.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
                 raise
             finally:
+                self._log_the_rest()
                 self.nb_man.cell_complete(self.nb.cells[index], cell_index=index)
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
@@ -170,6 +181,23 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
                 if media_type.startswith(_RECORDS):
                     self._journal.write("record", cell=cell_index, type=media_type, record=record)
         return output
+
+    def log_output_message(self, output: NotebookNode) -> None:
+        """Log an output as papermill does; streams line by line, since a secret can come in pieces."""
+        if output.output_type != "stream":
+            super().log_output_message(output)
+            return
+        begun = self._lines.pop(output.name, "") + output.text
+        whole, end, self._lines[output.name] = begun.rpartition("\n")
+        self._log_stream(output.name, whole + end)
+
+    def _log_the_rest(self) -> None:
+        for name in list(self._lines):
+            self._log_stream(name, self._lines.pop(name))
+
+    def _log_stream(self, name: str, text: str) -> None:
+        if text:
+            super().log_output_message(new_output("stream", name=name, text=mask(text)))  # type: ignore[no-untyped-call]
 
     @contextmanager
     def _step(self, index: int, section: str) -> Iterator[None]:
@@ -228,6 +256,19 @@ def _heading(cell: NotebookNode) -> str:
         return ""
     headings = [line for line in cell.source.splitlines() if line.startswith("#")]
     return headings[-1].lstrip("# ") if headings else ""
+
+
+def _masked() -> int:
+    """A file descriptor for what a kernel says beside its messages: it comes out on our standard error, without secrets."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+
+    def pass_on() -> None:
+        with os.fdopen(reading, errors="replace") as lines:
+            for line in lines:
+                print(mask(line), end="", file=sys.stderr)
+
+    threading.Thread(target=pass_on, name="kernel's words", daemon=True).start()
+    return writing
 
 
 def _end_with_parent() -> Callable[[], None]:

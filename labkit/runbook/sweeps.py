@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.runbook.redaction import Secrets, known
-from labkit.runbook.sharing import VARIABLE, Shared
+from labkit.runbook.sharing import PATIENCE, VARIABLE, Shared
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
 __all__ = ["Learning", "learning", "sweep"]
-
-_PATIENCE = 20.0
-"""Seconds: an engine that says nothing for so long will not be waited for."""
 
 
 class Learning:
@@ -43,7 +40,7 @@ class Learning:
 
     def again(self) -> None:
         """Learn what has come to the engine since; for the end of a run, before its files are written."""
-        self._thread.join(_PATIENCE)
+        self._thread.join(PATIENCE)
         if self._engine and not self._thread.is_alive():
             self._shared.begin()
             self._look()

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from labkit.runbook import redaction
+from labkit.runbook import redaction, sharing
 from labkit.runbook.sharing import VARIABLE, Shared
 
 
@@ -27,13 +27,38 @@ def test_what_one_adds_the_others_find_once() -> None:
     second.close()
 
 
-def test_readers_wait_for_what_is_to_come() -> None:
+def test_readers_wait_for_what_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a sweep goes on, whoever asks waits; and not for ever."""
+    monkeypatch.setattr(sharing, "PATIENCE", 0.2)
     shared = Shared.create()
+    assert not shared.busy
     shared.begin()
-    assert shared.wait(0.05) == []
-    threading.Timer(0.1, lambda: (shared.add("late"), shared.end())).start()
-    assert shared.wait(10) == ["late"]
+    shared.add("early")
+    assert shared.busy
+    time.sleep(0.3)
+    assert not shared.busy
+    shared.begin()
+    shared.end()
+    shared.end()
+    assert not shared.busy and shared.new() == ["early"]
+    shared.close()
+
+
+def test_masking_waits_for_what_is_being_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text that is masked while a sweep goes on is masked with what the sweep finds; and the sweep is not held up by that."""
+    shared = Shared.create()
+    monkeypatch.setenv(VARIABLE, shared.place)
+    shared.begin()
+
+    def learn() -> None:
+        time.sleep(0.3)
+        redaction.known.add("learned-in-the-background")
+        shared.end()
+
+    threading.Thread(target=learn).start()
+    began = time.monotonic()
+    assert redaction.mask("learned-in-the-background") == redaction.MASK
+    assert 0.2 < time.monotonic() - began < 5
     shared.close()
 
 
@@ -62,6 +87,18 @@ def test_a_child_masks_what_its_parent_learns_later(monkeypatch: pytest.MonkeyPa
     assert child.communicate("\n", timeout=20)[0] == redaction.MASK + "\n"
     assert redaction.mask("of-the-child") == redaction.MASK
     shared.close()
+
+
+def test_the_next_run_of_a_process_has_a_list_of_its_own() -> None:
+    """Though it gets the same descriptor, nobody takes it for the one before."""
+    first = Shared.create()
+    reader = Shared.open(first.place)
+    first.close()
+    second = Shared.create()
+    assert first.place != second.place and Shared.open(first.place) is None
+    assert reader is not None
+    second.close()
+    reader.close()
 
 
 def test_it_is_gone_with_its_processes() -> None:
