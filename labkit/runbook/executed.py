@@ -14,6 +14,7 @@ import nbformat
 
 from labkit.diagnosis import Finding
 from labkit.observe.records import Record
+from labkit.runbook.effects import Comparison
 from labkit.runbook.journal import Entry
 from labkit.runbook.outcomes import Failure, Outcome, Status, Timing, status_of_error
 from labkit.runbook.parameters import PARAMETERS
@@ -80,13 +81,12 @@ def outcome_of(
 
 def _so_far(notebook: nbformat.NotebookNode, journal: Sequence[Entry]) -> Outcome:
     """What a run that did not reach its end had found, planned and done."""
-    plan = _last(notebook, Plan)
     return Outcome(
         status="failed",
         parameters=_parameters(notebook),
         findings=tuple(_records(notebook, Finding)),
-        plan=plan,
-        applied=_last(notebook, Applied) or _done(plan, journal),
+        plan=_last(notebook, Plan),
+        applied=_last(notebook, Applied) or _done(journal),
         verification=_last(notebook, Verification),
     )
 
@@ -97,15 +97,13 @@ def _parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     return dict(checked[-1] if checked else notebook.metadata.get("papermill", {}).get("parameters", {}))
 
 
-def _done(plan: Plan | None, journal: Sequence[Entry]) -> Applied | None:
-    """What the journal says was done of a plan whose application broke off."""
-    ended = [entry.facts for entry in journal if entry.kind == "action-done"]
-    actions = [(plan.actions[facts["index"]], facts) for facts in ended] if plan else []
-    done = tuple(
-        Done(action=str(action), undo=action.undo, seconds=facts.get("seconds", 0))
-        for action, facts in actions
-    )
-    return Applied(done=done, note="it broke off") if done else None
+def _done(journal: Sequence[Entry]) -> Applied | None:
+    """What the journal says was done of a plan whose application broke off, and what came of it."""
+    ended = [entry.facts for entry in journal if entry.kind in ("action-done", "action-skipped")]
+    compared = [entry.facts["comparison"] for entry in journal if entry.kind == "effects"]
+    done = tuple(Done.model_validate(facts["done"]) for facts in ended)
+    effects = Comparison.model_validate(compared[-1]) if compared else None
+    return Applied(done=done, note="it broke off", effects=effects) if done or effects else None
 
 
 def _carried(notebook: nbformat.NotebookNode, media_type: str) -> list[Any]:

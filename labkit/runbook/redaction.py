@@ -58,7 +58,7 @@ unreachable incident unverified refused findings diagnosis object title confiden
 candidates remedy advice detail plan_hash actions reason changes before after reversible arguments relies_on effects
 touches needed applied action seconds since verification failure message section timings folder container volume network
 image previous run-started step-started step-done step-failed record approval action-started action-done action-skipped
-run-interrupted run-resumed run-ended environ password secret token
+run-interrupted run-resumed run-ended environ password secret token engine_id meanwhile planned actual
 """
 """Words that what we write is made of.  A password such as ``container`` cannot be told from them, and masking it would
 break every file."""

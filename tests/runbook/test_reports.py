@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from labkit import runbook
 from labkit.errors import UsageError
 from labkit.runbook import redaction, reports
+from labkit.runbook.journal import Journal
 from labkit.runbook.outcomes import EXIT_CODES, Outcome, schema
 from labkit.runbook.plans import Plan
 from tests import schemas
@@ -162,6 +163,16 @@ def test_after_something_was_done_nothing_says_that_nothing_was(error: str, tmp_
     cells = [ran(shown(FINDING)), ran(shown(DONE)), ran(failed(error))]
     outcome, text = written(new_notebook(cells=cells), tmp_path)
     assert (outcome.status, outcome.applied) == ("failed", DONE)
+    assert "docker stop web" in text
+
+
+def test_what_was_done_before_it_broke_off_is_in_the_journal(tmp_path: Path) -> None:
+    """The cell that failed could not show it."""
+    journal = Journal.create(tmp_path, {})
+    journal.write("action-done", index=0, plan="x", done=DONE.done[0].model_dump())
+    outcome, text = written(new_notebook(cells=[ran(failed("Refused"))]), tmp_path)
+    assert outcome.applied is not None
+    assert (outcome.status, outcome.applied.done) == ("failed", DONE.done)
     assert "docker stop web" in text
 
 
