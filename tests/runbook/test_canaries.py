@@ -60,8 +60,9 @@ len(found)""",
     """for value in found:
     print(value, repr(value), json.dumps(value), json.dumps({"a": [json.dumps(value)]}), html.escape(value))
     print(base64.b64encode(b"x" + value.encode()).decode(), value.encode().hex())
-    for letter in value:
-        print(letter, end="", flush=True)
+    print(value[:4], end="", flush=True)
+    time.sleep(0.02)
+    print(value[4:], flush=True)
     print("".join(f"\\x1b[3{n % 8}m{letter}\\x1b[0m" for n, letter in enumerate(value)), file=sys.stderr)
     logging.warning("logged %s", value)
 unknown = "-".join(["cnry8", "nobody", "knows", "it"])
@@ -77,10 +78,7 @@ for value in found:
 JSON({"pin": int(found[7]), "password": unknown})""",
     """import ipywidgets
 text = ipywidgets.Text(value=found[2])
-out = ipywidgets.Output()
-with out:
-    print(*found)
-display(text, out)
+display(text)
 text.value = found[3]""",
     """evidence = tuple(diagnosis.Evidence(source=value, fact=value, detail=value) for value in found)
 finding = diagnosis.Finding(diagnosis="nasty", object=found[2], code=found[3], title=found[4], confidence="certain",
@@ -101,13 +99,14 @@ if p.fail == "sleep":
 plan = plan.model_copy(update={"actions": tuple(a.model_copy(update={"reason": found[0], "arguments": {**a.arguments}})
                                                 for a in plan.actions)})
 plan""",
-    """applied = plan.apply(engine) if p.apply else plan.wait()
+    """applied = plan.apply(engine, named=p) if p.apply else plan.wait()
 applied""",
     """verified = Verification(ok=True if applied.done else None, evidence=evidence)
 runbook.outcome(p, finding, plan, applied, verified, engine=engine)""",
 ]  # fmt: skip
 PARAMETERS = """password: Secret = "env:NASTY_PASSWORD"  # typed
 key: Secret = "env:NASTY_PASSWORD"  # typed
+container: str = "web"
 note: str = "x"  # no secret, by its type
 fail: str = ""
 apply: bool = False"""
@@ -255,7 +254,10 @@ class Place:
     def run(self, *words: str) -> tuple[int, bytes]:
         """Run a module; returns its exit code and all that it printed."""
         process = self.begin(*words)
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
         return process.returncode, out + b"\n" + err
 
     def labkit(self, *words: str) -> tuple[int, bytes]:
