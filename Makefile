@@ -38,6 +38,20 @@ requirements: $(VENV)/ready-for-tests
 	@CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --upgrade --extra=test --constraint=requirements.txt --output-file=requirements-test.txt pyproject.toml
 
+# Install the packages that the file $(1) pins: all of them are in it, so nothing has to be resolved (which took pip through
+# many versions).  Every twentieth is told; of what pip says, all is in pip.log, and the end of it shown when it fails.
+define pip_install
+{ $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --no-deps --requirement $(1) 2>&1; \
+    echo "pip ended with $$?"; } | { : >$(VENV)/pip.log; n=0; while IFS= read -r line; do \
+    printf '%s\n' "$$line" >>$(VENV)/pip.log; \
+    case $$line in \
+    Collecting*) n=$$((n + 1)); [ $$((n % 20)) -ne 0 ] || echo "  $$n of $$(grep -c == $(1))" ;; \
+    Installing*) echo "  unpacking" ;; \
+    "pip ended with 0") exit 0 ;; \
+    "pip ended with "*) tail -n 15 $(VENV)/pip.log >&2; exit 1 ;; \
+    esac; done; exit 1; }
+endef
+
 # The stamp is written last, so that an interrupted set-up is done again.
 $(VENV)/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,13 +62,15 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@echo "making the virtual environment $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "installing the Python packages of requirements.txt"
-	@$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.txt
+	@$(call pip_install,requirements.txt)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@$(BIN)/python -m pip check >$(VENV)/pip.log || { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
 
 $(VENV)/ready-for-tests: $(VENV)/ready requirements-test.txt
 	@echo "installing the Python packages of requirements-test.txt"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement requirements-test.txt
+	@$(call pip_install,requirements-test.txt)
+	@$(BIN)/python -m pip check >$(VENV)/pip.log || { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
 
 clean:

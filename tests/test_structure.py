@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.notebooks import LABS, RUNBOOKS, load
 from tests.tables import updated
 
 ROOT = Path(__file__).parent.parent
@@ -182,6 +184,14 @@ def test_readme_table_is_up_to_date() -> None:
     """The README lists every lab and runbook as its metadata say; `python -m tests.tables` writes the table anew."""
     text = (ROOT / "README.md").read_text()
     assert updated(text) == text
+
+
+def test_every_claim_is_told() -> None:
+    """Each id that a lab or runbook covers is in docs/claims.md, which has every id once."""
+    told = re.findall(r"^\| ([A-Z]{3}-\d\d) \|", (ROOT / "docs/claims.md").read_text(encoding="utf-8"), re.M)
+    covered = {id_ for path in [*LABS, *RUNBOOKS] for id_ in load(path).metadata["labkit"]["covers"]}
+    assert len(told) == len(set(told))
+    assert covered <= set(told)
 
 
 @pytest.mark.parametrize("package", ["labkit", "labkit.runbook"])
