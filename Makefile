@@ -45,7 +45,7 @@ define pip_install
     echo "pip ended with $$?"; } | { : >$(VENV)/pip.log; n=0; while IFS= read -r line; do \
     printf '%s\n' "$$line" >>$(VENV)/pip.log; \
     case $$line in \
-    Collecting*) n=$$((n + 1)); [ $$((n % 20)) -ne 0 ] || echo "  $$n of $$(grep -c == $(1))" ;; \
+    Collecting*|Processing*) n=$$((n + 1)); [ $$((n % 20)) -ne 0 ] || echo "  $$n of $$(grep -c == $(1))" ;; \
     Installing*) echo "  unpacking" ;; \
     "pip ended with 0") exit 0 ;; \
     "pip ended with "*) tail -n 15 $(VENV)/pip.log >&2; exit 1 ;; \
