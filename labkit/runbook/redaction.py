@@ -228,7 +228,7 @@ class _Known(Secrets):
     def __init__(self) -> None:
         super().__init__()
         self._shared: Shared | None = None
-        self._place: str | None = None
+        self._place: str | None = ""  # none yet, so that this process's own variables are looked at first
 
     def add(self, value: str) -> None:
         super().add(value)
@@ -262,7 +262,6 @@ class _Known(Secrets):
 
 known = _Known()
 """What this process knows."""
-known.add_named(os.environ)
 
 
 def mask(thing: T, *, shapes: bool = True) -> T:

@@ -20,7 +20,7 @@ from labkit.runbook.sharing import PATIENCE, VARIABLE, Shared
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Learning", "learning", "sweep"]
+__all__ = ["Learning", "learn_credentials", "learning", "sweep"]
 
 
 class Learning:
@@ -57,7 +57,7 @@ class Learning:
         from labkit.engine import open_engine
 
         try:
-            _learn_credentials(known)
+            learn_credentials()
             with suppress(Exception):
                 self._engine = self._engine or open_engine("attach", **self._where)
                 self.found = f"{self._engine.url}, version {self._engine.client.version()['Version']}"
@@ -95,12 +95,11 @@ def learning(url: str | None = None, context: str | None = None) -> Iterator[Lea
 
 
 def sweep(engine: Engine, secrets: Secrets = known, seen: set[str] | None = None) -> None:
-    """Learn what the containers and images of *engine* carry, and the credentials that its clients use.
+    """Learn what the containers and images of *engine* carry.
 
     *seen*: ids that need no second look; those looked at are added.
     """
     seen = set() if seen is None else seen
-    _learn_credentials(secrets)
     api = engine.client.api
     things = [(row["Id"], api.inspect_container) for row in api.containers(all=True)]
     things += [(row["Id"], api.inspect_image) for row in api.images()]
@@ -126,8 +125,8 @@ def _learn_object(secrets: Secrets, inspect: Any, id_: str) -> None:
         secrets.add_shapes(" ".join(words or []))
 
 
-def _learn_credentials(secrets: Secrets) -> None:
-    """Those of ``config.json`` of the docker command line: ``auth`` is base64 of ``user:password``."""
+def learn_credentials(secrets: Secrets = known) -> None:
+    """Learn those of ``config.json`` of the docker command line: ``auth`` is base64 of ``user:password``."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
         entries = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auths", {}).values()

@@ -201,6 +201,7 @@ def test_a_sweep_learns_what_an_engine_carries(engine: Engine, tmp_path, monkeyp
     )
     secrets = Secrets()
     sweeps.sweep(engine, secrets)
+    sweeps.learn_credentials(secrets)
     text = " ".join([*canaries.values(), auth, "ordinary-value"])
     assert secrets.mask(text) == " ".join([MASK] * 5 + ["ordinary-value"])
 
