@@ -10,7 +10,7 @@ from labkit.observe import Event
 
 __all__ = ["Step", "walk"]
 
-FORCED_WITHIN = 0.1
+FORCED_WITHIN = 0.2
 """Seconds between ``die`` and ``destroy`` up to which a killed container is taken to have gone by ``rm -f``: the
 events of ``kill`` followed by ``rm`` are the same, and two commands take longer."""
 
