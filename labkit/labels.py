@@ -17,6 +17,9 @@ OWNER = "labkit.engine"
 FAULT = "labkit.fault"
 """On what a fault has made; its value is the fault's name."""
 
+LOOKS = "labkit.looks"
+"""On a container that is made, never started, and removed so that something can be read through it: no change."""
+
 RUN = "labkit.run"
 """On a container that does work for a run and goes with it; its value is the run's name."""
 

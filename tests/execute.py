@@ -6,6 +6,7 @@ session, no metadata of a viewer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -25,13 +26,13 @@ def execute(path: Path) -> None:
     notebook = load(path)
     with (
         tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),  # where a fault leaves its files
         incident(path) if path in RUNBOOKS else nullcontext() as engine,
     ):
         os.environ.update(jupyter_environ(Path(folder)), LABKIT_HOME=str(paths.home()))
         os.environ.update(engine.environ if engine else {})
-        NotebookClient(
-            notebook, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
-        ).execute()
+        where = {"metadata": {"path": folder if path in RUNBOOKS else str(path.parent)}}
+        NotebookClient(notebook, kernel_name="python3", resources=where).execute()
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         for output in cell.get("outputs", []):

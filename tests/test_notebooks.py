@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,10 +64,12 @@ def incident(runbook: Path) -> Iterator[labkit.Engine]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", each(RUNBOOKS))
-def test_runbook_gives_its_outputs_again(path: Path, tmp_path: Path) -> None:
+def test_runbook_gives_its_outputs_again(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runbook, run on an engine that has its fault, gives every committed output again."""
+    monkeypatch.chdir(tmp_path)  # where the kernel starts, and a fault leaves its files
     with incident(path) as engine:
-        strictly(path, {**jupyter_environ(tmp_path), **engine.environ, "LABKIT_HOME": str(paths.home())})
+        here = Path(shutil.copy(path, tmp_path))
+        strictly(here, {**jupyter_environ(tmp_path), **engine.environ, "LABKIT_HOME": str(paths.home())})
 
 
 @pytest.mark.parametrize("path", each(LABS + RUNBOOKS))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "Variant", "get", "inject", "left", "names", "undo"]
 
-_NOT_FAULTS = {"variants", "wire"}
+_NOT_FAULTS = {"variants", "volumes", "wire"}
 
 
 class Fault(Protocol):

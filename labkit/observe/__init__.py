@@ -1,6 +1,7 @@
 """Read-only views of a live engine: typed facts that print the same in a terminal and in a notebook."""
 
 from labkit.observe.containers import Container, container
+from labkit.observe.copies import Copy, copy
 from labkit.observe.disk import DiskUsage, Unused, disk_usage, large_files, unused
 from labkit.observe.events import Event, EventLog, engine_time, events
 from labkit.observe.kernel import KernelLog, OomKill, kernel_log
@@ -9,11 +10,13 @@ from labkit.observe.memory import MemoryCounters, memory
 from labkit.observe.quantities import ByteSize, Duration
 from labkit.observe.readings import Unreadable
 from labkit.observe.tables import Table, Tabular
+from labkit.observe.volumes import Volume, volume
 
 __all__ = [
     "Binding",
     "ByteSize",
     "Container",
+    "Copy",
     "DiskUsage",
     "Duration",
     "Event",
@@ -26,7 +29,9 @@ __all__ = [
     "Tabular",
     "Unreadable",
     "Unused",
+    "Volume",
     "container",
+    "copy",
     "disk_usage",
     "engine_time",
     "events",
@@ -35,5 +40,6 @@ __all__ = [
     "memory",
     "port_holders",
     "unused",
+    "volume",
     "wanted_ports",
 ]

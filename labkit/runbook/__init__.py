@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.observe.quantities import ByteSize, CPUs, Duration
     from labkit.runbook.actions import (
+        compare_volume,
         copy_in,
         copy_out,
         create_volume,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         start_again,
         stop,
     )
+    from labkit.runbook.copies import is_copied, is_restored, plan_backup, plan_restore
     from labkit.runbook.execution import run
     from labkit.runbook.folders import About, about, find, names
     from labkit.runbook.inputs import assignments, from_file
@@ -63,14 +65,19 @@ __all__ = [
     "about",
     "assignments",
     "check",
+    "compare_volume",
     "copy_in",
     "copy_out",
     "create_volume",
     "find",
     "from_file",
     "gives_back",
+    "is_copied",
+    "is_restored",
     "names",
     "outcome",
+    "plan_backup",
+    "plan_restore",
     "raise_memory",
     "remove_build_cache",
     "remove_container",
@@ -91,6 +98,7 @@ __all__ = [
 _HOMES = {
     "labkit.observe.quantities": ["ByteSize", "CPUs", "Duration"],
     "labkit.runbook.actions": [
+        "compare_volume",
         "copy_in",
         "copy_out",
         "create_volume",
@@ -106,6 +114,7 @@ _HOMES = {
         "start_again",
         "stop",
     ],
+    "labkit.runbook.copies": ["is_copied", "is_restored", "plan_backup", "plan_restore"],
     "labkit.runbook.execution": ["run"],
     "labkit.runbook.folders": ["About", "about", "find", "names"],
     "labkit.runbook.inputs": ["assignments", "from_file"],

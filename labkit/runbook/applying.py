@@ -91,6 +91,7 @@ class _Application:
         self.plan, self.engine, self.journal, self.call = plan, engine, journal, call
         self.past = past
         self.done: list[Done] = []
+        self.after: list[str] = []
         self.since = self.last = ""
 
     def carry_out(self, by: str) -> Applied:
@@ -104,8 +105,11 @@ class _Application:
             try:
                 for index, action in enumerate(self.plan.actions):
                     self._one(index, action)
-            except LabkitError as error:
-                raise self._with_what_was_done(error, recording) from error
+            except BaseException as error:
+                self._put_right()
+                if isinstance(error, LabkitError):
+                    raise self._with_what_was_done(error, recording) from error
+                raise
             compared = recording.compare(self._effects(self.plan.actions))
         self._write("effects", ok=compared.ok, comparison=compared.model_dump(mode="json"))
         return _end(self.plan, self.done, self.since, compared)
@@ -130,16 +134,23 @@ class _Application:
             self.since = engine_time(self.engine)
             self._write("action-started", index=index, action=str(action), since=self.since)
             result = self._perform(action)
-        done = Done(
-            action=str(action),
-            undo=action.undo,
-            seconds=time.monotonic() - start,
-            kind=action.kind,
-            id=action.id,
-            result=result,
-        )
-        self.done.append(done)
-        self._write(kind, index=index, done=done.model_dump(mode="json"))
+        self.done.append(_done(action, start, result))
+        self._write(kind, index=index, done=self.done[-1].model_dump(mode="json"))
+
+    def _put_right(self) -> None:
+        """Carry out what is to be done also when another action failed, unless it is so already."""
+        for index, action in enumerate(self.plan.actions):
+            if not action.always:
+                continue
+            start = time.monotonic()
+            try:
+                if not action.holds(self.engine):
+                    self._write("action-started", index=index, action=str(action), put_right=True)
+                    done = _done(action, start, self._perform(action))
+                    self._write("action-done", index=index, done=done.model_dump(mode="json"), put_right=True)
+                    self.after.append(f"done after it: {done}")
+            except Exception as failed:  # the next one is tried all the same
+                self.after.append(f"NOT done after it: {action}: {failed}")
 
     def _perform(self, action: Action) -> dict[str, Any]:
         try:
@@ -166,7 +177,7 @@ class _Application:
 
     def _with_what_was_done(self, error: LabkitError, recording: Recording) -> LabkitError:
         """*error*, of the same class, that also says what had been done, and what was not planned."""
-        told = [f"done before it: {each}" for each in self.done]
+        told = [*(f"done before it: {each}" for each in self.done), *self.after]
         possible = [e.model_copy(update={"needed": False}) for a in self.plan.actions for e in a.effects]
         try:
             compared = recording.compare(possible)
@@ -181,6 +192,18 @@ class _Application:
     def _write(self, kind: Any, **told: Any) -> None:
         if self.journal:
             self.journal.write(kind, call=self.call, plan=self.plan.hash, **told)
+
+
+def _done(action: Action, start: float, result: dict[str, Any]) -> Done:
+    """That *action* was carried out, begun at *start* of the monotonic clock."""
+    return Done(
+        action=str(action),
+        undo=action.undo,
+        seconds=time.monotonic() - start,
+        kind=action.kind,
+        id=action.id,
+        result=result,
+    )
 
 
 def _end(plan: Plan, done: list[Done], since: str, compared: Comparison) -> Applied:
@@ -235,7 +258,7 @@ def _past(entries: list[Entry], call: int) -> Past | None:
     past: Past | None = None
     for entry in entries:
         told = entry.facts
-        if told.get("call") != call:
+        if told.get("call") != call or told.get("put_right"):
             continue
         if entry.kind == "approval":
             past = Past(Plan.model_validate(told["shown"]), told["by"], told["since"])

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from labkit import observe
-from labkit.labels import OWNER
+from labkit.labels import LOOKS, OWNER
 from labkit.observe.events import Event, engine_time
 from labkit.runbook import locks
 from labkit.runbook.actions.base import Effect
@@ -137,7 +137,8 @@ class Recording:
     def _by_us(self, event: Event) -> bool:
         """Whether this run made the object: containers carry their labels, the others are asked."""
         if event.kind == "container":
-            return event.attributes.get(OWNER) == self.engine.id
+            looks = LOOKS in event.attributes  # a run that is resumed reads again before it goes on
+            return event.attributes.get(OWNER) == self.engine.id and not looks
         if event.action != "create" or event.kind not in ("volume", "network"):
             return False
         from labkit.runbook.actions import facts

@@ -187,6 +187,14 @@ def copy_out(engine: Engine, folder: Path) -> Action | None:
     return actions.copy_out(engine, "data", folder / "a copy.tar", image="busybox:lab", reason="backup")
 
 
+@situation("volume", "compare")
+def compare_volume(engine: Engine, folder: Path) -> Action | None:
+    filled(engine)
+    file = folder / "data.tar"
+    Plan.of(actions.copy_out(engine, "data", file, image="busybox:lab", reason="backup")).apply(engine)
+    return actions.compare_volume(engine, "data", file, image="busybox:lab", reason="to be sure")
+
+
 @situation("volume", "copy into")
 def copy_in(engine: Engine, folder: Path) -> Action | None:
     filled(engine)
@@ -265,7 +273,7 @@ def test_an_action_does_what_it_says(name: str, engine: Engine, tmp_path: Path) 
     assert [each.action for each in applied.done] == [str(action)]
     assert applied.effects is not None and applied.effects.ok
     assert applied.effects.meanwhile == ()
-    if declared not in [("container", "run"), ("volume", "copy into")]:
+    if declared not in [("container", "run"), ("volume", "copy into"), ("volume", "compare")]:
         assert action.holds(engine)
     assert action.reversible is bool(action.undo)
     if action.reversible:

@@ -38,6 +38,10 @@ class Book:
     make: Callable[[Engine], object]
     does: dict[tuple[str, str], int]
 
+    def parameters(self, folder: Path) -> dict[str, Any]:
+        """What it is given, with the test's own *folder* in place of ``FOLDER``."""
+        return {name: str(value).replace("FOLDER", str(folder)) for name, value in self.given.items()}
+
 
 def three(folder: Path) -> str:
     """A runbook of three actions, written to *folder*."""
@@ -80,6 +84,15 @@ def _make_three(engine: Engine) -> None:
         )
 
 
+def _make_volume(engine: Engine) -> None:
+    """A volume in use, and no copy of it in the present folder, nor half of one."""
+    for left in [*Path().glob("web-data.tar*"), *Path().glob(".web-data.tar*")]:
+        left.unlink()
+    for volume in engine.client.volumes.list():
+        volume.remove()
+    faults.inject(engine, "backup-volume")
+
+
 BOOKS = {
     "diagnose-exit-137": Book(
         lambda _: "diagnose-exit-137",
@@ -89,6 +102,12 @@ BOOKS = {
     ),
     "three-actions": Book(
         three, {}, _make_three, {("one", "start"): 1, ("two", "start"): 1, ("three", "start"): 1}
+    ),
+    "do-backup-volume": Book(
+        lambda _: "do-backup-volume",
+        {"file": "FOLDER/web-data.tar"},
+        _make_volume,
+        {("web", "stop"): 1, ("web", "start"): 1},
     ),
 }
 """A runbook joins by a line here."""
@@ -134,7 +153,7 @@ def cut_off(book: Book, engine: Engine, tmp_path: Path, kill: str, kernel: str |
     }
     out = tmp_path / "runs"
     before = set(out.glob("*"))
-    in_process(_run, book.source(tmp_path), book.given, str(out), environ, kernel)
+    in_process(_run, book.source(tmp_path), book.parameters(tmp_path), str(out), environ, kernel)
     (folder,) = set(out.glob("*")) - before
     return folder
 
@@ -202,9 +221,12 @@ def test_killed_at_every_step(
 ) -> None:
     """Killed at each step boundary and around each action, then resumed: same state, each action once."""
     book, engine = BOOKS[name], module_engine
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     book.make(engine)
-    whole = runbook.run(book.source(tmp_path), book.given, apply=True, out_dir=tmp_path / "whole")
+    whole = runbook.run(
+        book.source(tmp_path), book.parameters(tmp_path), apply=True, out_dir=tmp_path / "whole"
+    )
     assert whole.status == "fixed", whole.failure
     expected = state(engine)
     all_kills = kills(Journal.open(Path(whole.folder)).entries())

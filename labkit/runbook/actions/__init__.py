@@ -18,7 +18,7 @@ from labkit.runbook.actions.images import remove_image
 from labkit.runbook.actions.jobs import run_job
 from labkit.runbook.actions.networks import remove_network
 from labkit.runbook.actions.unused import remove_unused
-from labkit.runbook.actions.volumes import copy_in, copy_out, create_volume, remove_volume
+from labkit.runbook.actions.volumes import compare_volume, copy_in, copy_out, create_volume, remove_volume
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -28,6 +28,7 @@ __all__ = [
     "Action",
     "Change",
     "Effect",
+    "compare_volume",
     "copy_in",
     "copy_out",
     "create_volume",

@@ -69,6 +69,7 @@ class Action(BaseModel):
     *arguments* are what the engine is given.  *relies_on* are the facts under which it was planned: it is
     refused when they are no longer true.  *undo* is the command that takes it back; empty when there is none,
     and then it is not *reversible*.  *touches*: other objects that it works on, as (kind, name).
+    *always*: carried out also when an action before it failed, such as the start of what was stopped.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,6 +85,7 @@ class Action(BaseModel):
     relies_on: dict[str, Any] = {}
     effects: tuple[Effect, ...] = ()
     touches: tuple[tuple[str, str], ...] = ()
+    always: bool = False
 
     @property
     def reversible(self) -> bool:

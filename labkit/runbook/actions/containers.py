@@ -67,21 +67,25 @@ def raise_memory(of: observe.Container, to: ByteSize | None = None) -> Action | 
     )
 
 
-def start_again(of: observe.Container) -> Action | None:
-    """Start a container that is down; None when it is up, or when its restart policy does it."""
-    if of.running or of.status == "restarting":
+def start_again(of: observe.Container, *, stopped: bool = False) -> Action | None:
+    """Start a container that is down; None when it is up, or when its restart policy does it.
+
+    *stopped*: the plan stops it before.  Then it is started also when something between failed.
+    """
+    if (of.running or of.status == "restarting") and not stopped:
         return None
     return Action(
         verb="start",
         kind="container",
         id=of.id,
         name=of.name,
-        reason="it is down",
-        changes=changes(("status", of.status, "running")),
+        reason="it was up before" if stopped else "it is down",
+        changes=changes(("status", "exited" if stopped else of.status, "running")),
         undo="" if of.auto_remove else f"docker stop {of.name}",
-        relies_on=_relies(of, "status", "finished_at"),
+        relies_on=_relies(of, "status", "started_at", *(() if stopped else ("finished_at",))),
         # whether it stays up is for the verification to say
         effects=_effects(of, ("start",), (*_JOINS, *_LATE)),
+        always=stopped,
     )
 
 
@@ -206,7 +210,7 @@ def _started(engine: Engine, action: Action) -> bool:
     now = facts.read(engine, "container", action.id)
     return bool(now["exists"]) and (
         now["status"] in ("running", "paused", "restarting")
-        or now["finished_at"] != action.relies_on["finished_at"]
+        or now["started_at"] != action.relies_on["started_at"]
     )
 
 

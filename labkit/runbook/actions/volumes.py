@@ -1,18 +1,21 @@
-"""What can be done to a volume: create and remove it, copy its content out to a file and in from one."""
+"""What can be done to a volume: create and remove it, copy its content out to a file and in from one, compare."""
 
 from __future__ import annotations
 
-import hashlib
-import os
+import io
+import posixpath
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+import tarfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import LabkitError, UsageError
+from labkit import observe
+from labkit.errors import ApplyUnverified, LabkitError, Refused, UsageError
 from labkit.labels import ours
-from labkit.runbook.actions import facts
+from labkit.observe import contents
+from labkit.observe.copies import checksum, note_of
+from labkit.runbook.actions import facts, files
 from labkit.runbook.actions.base import Action, Verb, changes, effects
 from labkit.runbook.actions.images import refuse_used
 from labkit.runbook.actions.jobs import LIFE, job, job_name, mounted, need_image
@@ -20,10 +23,7 @@ from labkit.runbook.actions.jobs import LIFE, job, job_name, mounted, need_image
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["VERBS", "copy_in", "copy_out", "create_volume", "remove_volume"]
-
-_AT = "/volume"
-_CHUNK = 2**20
+__all__ = ["VERBS", "compare_volume", "copy_in", "copy_out", "create_volume", "remove_volume"]
 
 
 def create_volume(
@@ -66,18 +66,20 @@ def remove_volume(engine: Engine, volume: str, reason: str, *, going: Collection
     )
 
 
-def copy_out(engine: Engine, volume: str, to: Path, *, image: str, reason: str) -> Action:
+def copy_out(
+    engine: Engine, volume: str, to: Path, *, image: str, reason: str, quiet: bool = False
+) -> Action:
     """Copy a volume's content to the new file *to* on this machine, a tar archive with owners and modes.
 
-    It is read through a container of *image* that is created and never started, so any image will do.  What
-    is written meanwhile may be half in it: stop who writes first.  Keeps the file's sha256 and its bytes.
+    Its sha256 is noted in a file beside it.  It is read through a container of *image* that is created and
+    never started, so any image will do.  What is written meanwhile may be half in it: stop who writes first;
+    with *quiet* it is refused when somebody may write.  Keeps the file's sha256 and its bytes.
 
-    Raises `UsageError` when there is no such volume or image, or when *to* exists.
+    Raises `UsageError` when there is no such volume or image, or when one of the files exists.
     """
-    seen, to = _need(engine, volume), to.absolute()
-    if to.exists():
-        raise UsageError(f"{to} exists already", try_="choose another file")
-    arguments = {"file": str(to), "image": need_image(engine, image)}
+    seen, file, note = _need(engine, volume), to.absolute(), note_of(to)
+    files.need_new(file)
+    arguments = {"file": str(file), "image": need_image(engine, image), "quiet": quiet}
     name = job_name("copy", [volume, arguments])
     return Action(
         verb="copy out",
@@ -85,10 +87,37 @@ def copy_out(engine: Engine, volume: str, to: Path, *, image: str, reason: str) 
         id=volume,
         name=volume,
         reason=reason,
-        changes=changes((str(to), "absent", "a copy")),
-        undo=f"rm {shlex.quote(str(to))}",
+        changes=changes((str(to), "absent", "a copy"), (str(note), "absent", "its sha256")),
+        undo=shlex.join(["rm", str(to), str(note)]),
         arguments={**arguments, "job": name},
-        relies_on={"created_at": seen["created_at"]},
+        relies_on={
+            "driver": seen["driver"]
+        },  # what 20.10 calls its creation is the last change of its topmost folder
+        effects=(*effects("container", "", name, (*LIFE, "archive-path")), *mounted(volume)),
+    )
+
+
+def compare_volume(
+    engine: Engine, volume: str, file: Path, *, image: str, reason: str, created: bool = False
+) -> Action:
+    """Compare a volume with the archive *file*, file by file; changes nothing, and fails when they differ.
+
+    *created*: the volume is one that the plan creates before.  Keeps how many files were the same, and the
+    archive's sha256.  Raises `UsageError` when there is no such volume or image.
+    """
+    seen = facts.GONE if created else _need(engine, volume)
+    arguments = {"file": str(file.absolute()), "image": need_image(engine, image)}
+    name = job_name("compare", [volume, arguments])
+    return Action(
+        verb="compare",
+        kind="volume",
+        id=volume,
+        name=volume,
+        reason=reason,
+        changes=(),
+        undo="true  # it changes nothing",
+        arguments={**arguments, "job": name},
+        relies_on={"exists": False} if created else {"driver": seen["driver"]},
         effects=(*effects("container", "", name, (*LIFE, "archive-path")), *mounted(volume)),
     )
 
@@ -102,10 +131,13 @@ def copy_in(
     `UsageError` when there is no such volume, image or file.
     """
     seen = facts.GONE if created else _need(engine, volume)
-    source = source.absolute()
     if not source.is_file():
         raise UsageError(f"no file {source}")
-    arguments = {"file": str(source), "sha256": _sha256(source), "image": need_image(engine, image)}
+    arguments = {
+        "file": str(source.absolute()),
+        "sha256": checksum(source),
+        "image": need_image(engine, image),
+    }
     name = job_name("copy", [volume, arguments])
     return Action(
         verb="copy into",
@@ -126,11 +158,6 @@ def _need(engine: Engine, volume: str) -> facts.Facts:
     if not seen["exists"]:
         raise UsageError(f"no volume called {volume!r}", try_="docker volume ls")
     return seen
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # -- carrying out
@@ -156,34 +183,29 @@ def _removed(engine: Engine, action: Action) -> bool:
 
 
 def _copy_out(engine: Engine, action: Action) -> dict[str, Any]:
-    to = Path(action.arguments["file"])
+    _need_quiet(engine, action)
     with _mounted(engine, action, ":ro") as container:
-        content, _ = engine.client.api.get_archive(container, f"{_AT}/.")
-        return _write(to, content)
+        content, _ = engine.client.api.get_archive(container, f"{contents.AT}/.")
+        return files.write(
+            Path(action.arguments["file"]), content, check=lambda aside: _need_whole(engine, action, aside)
+        )
 
 
-def _write(to: Path, content: Iterable[bytes]) -> dict[str, Any]:
-    """Write *content* to the new file *to*, readable by its user alone, whole or not at all."""
-    aside, digest = to.with_name(f".{to.name}.part"), hashlib.sha256()
-    try:
-        with os.fdopen(
-            os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb"
-        ) as file:
-            for chunk in content:
-                file.write(chunk)
-                digest.update(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        os.link(aside, to)  # fails when somebody made that file meanwhile
-    except FileExistsError:
-        raise LabkitError(f"{to} was made by somebody meanwhile, and is left alone") from None
-    except OSError as error:
-        raise LabkitError(f"{to} cannot be written", seen=error.strerror or str(error)) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink()
-    return {"sha256": digest.hexdigest(), "bytes": size}
+def _need_whole(engine: Engine, action: Action, aside: Path) -> None:
+    """The engine ends its answer early, and as if all were well, when a file shrinks while it is read."""
+    contents.of_file(aside)
+    _need_quiet(engine, action)
+
+
+def _need_quiet(engine: Engine, action: Action) -> None:
+    up = observe.volume(engine, action.id).writers if action.arguments["quiet"] else ()
+    if up:
+        raise Refused(
+            f"the volume {action.name} is not copied: it may be written to",
+            seen=", ".join(f"{each.name} is {each.status}" for each in up),
+            expected="nobody who may write to it is up",
+            try_="run the runbook again for a new plan",
+        )
 
 
 def _copied_out(engine: Engine, action: Action) -> bool:
@@ -192,28 +214,53 @@ def _copied_out(engine: Engine, action: Action) -> bool:
 
 def _copy_in(engine: Engine, action: Action) -> dict[str, Any]:
     source, expected = Path(action.arguments["file"]), action.arguments["sha256"]
-    if not source.is_file() or _sha256(source) != expected:
+    if not source.is_file() or checksum(source) != expected:
         raise LabkitError(f"{source} is not the file of the plan any more", expected=f"sha256 {expected}")
     with _mounted(engine, action, "") as container:
-        engine.client.api.put_archive(container, _AT, _chunks(source))
-    return {"sha256": expected, "bytes": source.stat().st_size}
+        engine.client.api.put_archive(container, contents.AT, files.chunks(source))
+        _set_top(engine, container, contents.of_file(source).members.get("."))
+    return {"sha256": expected, "bytes": source.stat().st_size, "file": str(source)}
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+def _set_top(engine: Engine, container: str, top: contents.Member | None) -> None:
+    """Mode and owner of the volume's own folder: of an archive the engine leaves the topmost one out.
+
+    PostgreSQL for one refuses to start in a folder that is not its own.
+    """
+    if not top:
+        return
+    archive, parent = io.BytesIO(), posixpath.dirname(contents.AT)
+    with tarfile.TarFile(fileobj=archive, mode="w") as tar:
+        folder = tarfile.TarInfo(posixpath.basename(contents.AT))
+        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, top.mode, top.user, top.group
+        tar.addfile(folder)
+    engine.client.api.put_archive(container, parent, archive.getvalue())
+
+
+def _compare(engine: Engine, action: Action) -> dict[str, Any]:
+    file = Path(action.arguments["file"])
+    archive = contents.of_file(file)
+    with _mounted(engine, action, ":ro") as container:
+        there = contents.of_container(engine, container, contents.AT)
+    different = archive.differences(there)
+    if different:
+        raise ApplyUnverified(
+            f"the volume {action.name} and {file} are not the same",
+            seen=f"{len(different)} differ: " + ", ".join(different[:5]),
+            expected=f"{archive.files} files, each with the same bytes, mode and owner",
+        )
+    return {"files": archive.files, "sha256": checksum(file), "file": str(file)}
 
 
 def _mounted(engine: Engine, action: Action, mode: str) -> Any:
     """A container with the volume in it; created and not started, so nothing of the image runs."""
-    host = {"binds": [f"{action.id}:{_AT}{mode}"], "network_mode": "none"}
     given = action.arguments
+    host = contents.options(engine, given["image"], action.id, mode)
     return job(engine, given["job"], given["image"], command=["labkit"], host=host)
 
 
 def _again(engine: Engine, action: Action) -> bool:
-    """Half a copy looks like a whole one: it is done again."""
+    """Half a copy looks like a whole one, and what was compared may have changed: it is done again."""
     return False
 
 
@@ -222,4 +269,5 @@ VERBS = {
     ("volume", "remove"): Verb(_remove, _removed),
     ("volume", "copy out"): Verb(_copy_out, _copied_out),
     ("volume", "copy into"): Verb(_copy_in, _again),
+    ("volume", "compare"): Verb(_compare, _again),
 }
