@@ -76,9 +76,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a runbook against an engine: evidence, diagnosis, plan and, with --apply, action and verification."""
-    from labkit.kernels import lane
+    from labkit.runbook import ahead
 
-    lane.prepare()  # before anything has started a thread, and while the imports below go on
+    ahead.prepare_lane(name)  # before anything has started a thread, and while the imports below go on
     from labkit import runbook
     from labkit.engine import commandline, records
     from labkit.runbook.progress import showing

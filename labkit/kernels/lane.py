@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -31,10 +31,11 @@ class LaneDied(LabkitError):
 class Lane:
     """One fork, for one notebook.  Made while this process has a single thread; raises `RuntimeError` otherwise.
 
-    It ends with the thread that made it, or by `end`.  It leads a session of its own.
+    It ends with the thread that made it, or by `end`.  It leads a session of its own.  *imports*: statements of the cells
+    that it may carry out ahead.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, imports: Sequence[str] = ()) -> None:
         if not forks.single_threaded():
             raise RuntimeError("a process with several threads cannot be forked safely")
         self._connection, other = socket.socketpair()
@@ -42,7 +43,7 @@ class Lane:
         self.pid = os.fork()
         if self.pid == 0:
             self._connection.close()
-            _become(other, parent)
+            _become(other, parent, imports)
         other.close()
         self._buffer = bytearray()
         self._ended = self._dead = False
@@ -119,10 +120,10 @@ class Lane:
 _waiting: list[Lane] = []
 
 
-def prepare() -> None:
-    """Fork a lane for the next `take`, before this process starts any thread."""
+def prepare(imports: Sequence[str] = ()) -> None:
+    """Fork a lane for the next `take`, before this process starts any thread; *imports* as for `Lane`."""
     if not _waiting and forks.single_threaded():
-        _waiting.append(Lane())
+        _waiting.append(Lane(imports))
 
 
 def take() -> Lane | None:
@@ -143,7 +144,7 @@ def prepared() -> Iterator[None]:
             _waiting.pop().end()
 
 
-def _become(connection: socket.socket, parent: int) -> None:
+def _become(connection: socket.socket, parent: int, imports: Sequence[str]) -> None:
     """In the fork: take leave of the runner's files, and run cells until the runner is gone."""
     ours = os.dup(2)  # our own failures are told there; the cells get another standard error
     try:
@@ -154,6 +155,9 @@ def _become(connection: socket.socket, parent: int) -> None:
         forks.fresh()
         from labkit.kernels import cells
 
+        for statement in imports:
+            with suppress(Exception):  # the cell does it again, and then it is its error
+                exec(statement, {})
         cells.serve(connection)
         forks.leave(lambda: None)
     except BaseException:

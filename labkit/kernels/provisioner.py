@@ -18,7 +18,7 @@ from jupyter_client.connect import port_names
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from labkit.errors import LabkitError
-from labkit.kernels import client, starting, wire
+from labkit.kernels import client, ready, starting, wire
 
 __all__ = ["ForkedProvisioner"]
 
@@ -98,6 +98,7 @@ class ForkedProvisioner(LocalProvisioner):
         self.pid = self.pgid = reply["pid"]
         self.cwd = kwargs.get("cwd", pathlib.Path.cwd())
         self._learn(reply["ports"])
+        self.parent.client_class = ready.CLIENTS.get(self.parent.client_class, self.parent.client_class)  # type: ignore[union-attr]
         return self.connection_info
 
     def _learn(self, ports: dict[str, int]) -> None:

@@ -7,13 +7,15 @@ import time
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-
-import nbformat
+from typing import TYPE_CHECKING
 
 from labkit import paths
 from labkit.errors import UsageError
-from labkit.runbook import parameters
-from labkit.runbook.parameters import Parameter
+
+if TYPE_CHECKING:
+    import nbformat
+
+    from labkit.runbook.parameters import Parameter
 
 __all__ = ["About", "about", "find", "load", "names", "new_run"]
 
@@ -59,6 +61,8 @@ def find(name: str) -> Path:
 
 def about(name: str) -> About:
     """What the runbook *name* is for and which parameters it takes.  Raises `UsageError` as `find` does."""
+    from labkit.runbook import parameters
+
     path = find(name)
     notebook = load(path)
     told = notebook.metadata.get("labkit", {})
@@ -74,6 +78,8 @@ def about(name: str) -> About:
 
 def load(path: Path) -> nbformat.NotebookNode:
     """Read a notebook.  Raises `UsageError` for a file that is none."""
+    import nbformat
+
     try:
         notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:

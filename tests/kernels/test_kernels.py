@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,11 +15,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client import BlockingKernelClient, KernelManager
+from jupyter_client import AsyncKernelManager, BlockingKernelClient, KernelManager
 
 from tests.kernels.conftest import of_runtime, soon, zygotes
 
 IS_FORKED = "import os; assert b'kernels.zygote' in open(f'/proc/{os.getppid()}/cmdline', 'rb').read()"
+
+
+class Own(BlockingKernelClient):
+    """A client that somebody has chosen."""
 
 
 @contextmanager
@@ -85,6 +90,63 @@ def test_serves_every_program(program: str, runtime: Path, tmp_path: Path) -> No
     else:
         with kernel() as (_, client):
             told(client, IS_FORKED)
+
+
+def test_is_ready_without_a_fixed_wait(zygote: int) -> None:
+    """Whoever starts a forked kernel waits for its answer alone, not for 0.2 s in which nothing comes; asynchronously too."""
+
+    def waited() -> float:
+        manager = KernelManager(kernel_name="labkit")
+        manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        client = manager.client()
+        client.start_channels()
+        began = time.monotonic()
+        client.wait_for_ready(timeout=30)
+        seconds = time.monotonic() - began
+        assert told(client, "print(1)") == "1"
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        return seconds
+
+    async def waited_asynchronously() -> float:
+        manager = AsyncKernelManager(kernel_name="labkit")
+        await manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        client = manager.client()
+        client.start_channels()
+        began = time.monotonic()
+        await client.wait_for_ready(timeout=30)
+        seconds = time.monotonic() - began
+        client.stop_channels()
+        await manager.shutdown_kernel(now=True)
+        return seconds
+
+    assert min(waited() for _ in range(5)) < 0.2
+    assert min(asyncio.run(waited_asynchronously()) for _ in range(5)) < 0.2
+
+
+def test_a_client_of_ones_own_stays(zygote: int) -> None:
+    """A kernel manager that was told which client to make makes that one."""
+    manager = KernelManager(kernel_name="labkit", client_class=f"{__name__}.Own")
+    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert isinstance(manager.client(), Own)
+    finally:
+        manager.shutdown_kernel(now=True)
+
+
+def test_a_kernel_that_dies_early_is_told(zygote: int) -> None:
+    """Who waits for a kernel that has died gets an error at once, not when the time is over."""
+    manager = KernelManager(kernel_name="labkit")
+    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = manager.client()
+    os.kill(manager.provisioner.pid, signal.SIGKILL)
+    client.start_channels()
+    try:
+        with pytest.raises(RuntimeError, match="died"):
+            client.wait_for_ready(timeout=60)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_serves_a_jupyter_server(runtime: Path, tmp_path: Path) -> None:

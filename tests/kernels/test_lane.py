@@ -20,6 +20,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.engines import papermill_engines
 
 from labkit.kernels.lane import Lane, LaneDied
+from labkit.runbook import ahead
 
 CELLS = {
     "values and streams": [
@@ -302,3 +303,23 @@ def test_no_fork_beside_threads() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_what_cells_import_is_imported_ahead(tmp_path: Path) -> None:
+    """The lane of a run carries out the cells' imports of what takes long ahead; of nothing else, and no error is lost."""
+    path = notebook(
+        tmp_path,
+        ["import docker, os\nimport pandas as pd", "import antigravity", "from docker import nothing"],
+    )
+    found = ahead.imports(path)
+    assert found == ["import docker, os", "import pandas as pd", "from docker import nothing"]
+    assert ahead.imports(tmp_path) == []
+    one = Lane(found)
+    try:
+        one.start(os.environ, str(tmp_path))
+        assert text(
+            one, "import sys\nprint('pandas' in sys.modules, 'docker' in sys.modules, 'pd' in dir())"
+        ).strip() == ("True True False")
+        assert list(one.run("from docker import nothing"))[-1]["content"]["ename"] == "ImportError"
+    finally:
+        one.end()
