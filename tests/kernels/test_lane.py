@@ -102,8 +102,10 @@ except papermill.PapermillExecutionError:
 def executed(path: Path, how: str) -> nbformat.NotebookNode:
     """The notebook after it was executed in a process of its own; an error of a cell is in it."""
     output = path.with_name("out.ipynb")
+    # an ipykernel that thinks itself part of a test leaves the descriptors of its streams alone
+    environ = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     done = subprocess.run(
-        [sys.executable, "-c", RUNNER, str(path), str(output), how],
+        [sys.executable, "-c", RUNNER, str(path), str(output), how], env=environ,
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
