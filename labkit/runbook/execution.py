@@ -240,6 +240,7 @@ def _execute(order: Order, output: Path, options: Mapping[str, Any], interruptio
                 order.parameters,
                 engine_name=NAME,
                 progress_bar=False,
+                check=interruptions.check,
                 extra_arguments=[
                     "--log-level=ERROR",  # or the kernel warns about its own local sockets
                     "--HistoryManager.enabled=False",  # or what cells hold is kept in the user's folder

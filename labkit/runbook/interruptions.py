@@ -17,7 +17,8 @@ class Interruptions:
     """Within `handled`, a signal raises `KeyboardInterrupt` once, in `allowed`; elsewhere it waits for that.
 
     So it never comes between the end of the notebook and the end of the report.  ``received`` names the
-    first one.  In a thread other than the main one, signals are left as they are: they go to the main one.
+    first one.  Python drops an exception that comes while it runs a destructor or a callback, so `check` raises it again
+    where nothing can.  In a thread other than the main one, signals are left as they are: they go to the main one.
     """
 
     def __init__(self) -> None:
@@ -43,13 +44,18 @@ class Interruptions:
     @contextmanager
     def allowed(self) -> Iterator[None]:
         """While this lasts, the first signal raises `KeyboardInterrupt`; so does one that came before."""
-        if self.received:
-            raise KeyboardInterrupt
+        self.check()
         self._allowed = True
         try:
             yield
+            self.check()
         finally:
             self._allowed = False
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` if a signal has come."""
+        if self.received:
+            raise KeyboardInterrupt
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.received = self.received or signal.Signals(number).name

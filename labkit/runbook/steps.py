@@ -51,13 +51,14 @@ def execute(
     environ: Mapping[str, str] | None = None,
     journal: Journal | None = None,
     lane: Lane | None = None,
+    check: Callable[[], None] | None = None,
     **options: Any,
 ) -> None:
     """Execute the notebook that *saving* holds, on the kernel *kernel_name*.
 
     *limit*, *step_limit*: seconds.  *environ*: the kernel's environment (default: ours).  *journal*: where
     the steps are written (default: that of the run this process belongs to, if any).  *lane*: runs the cells in
-    place of a kernel.  All other options are papermill's, for nbclient.
+    place of a kernel.  *check*: called before each step; it may raise.  All other options are papermill's, for nbclient.
 
     Raises `CellTimeoutError` when a limit is reached, and `DeadKernelError`.
     """
@@ -82,6 +83,7 @@ def execute(
         journal or Journal.current(),
         limits=(limit, step_limit),
         progress=progress or Silent(),
+        check=check,
         **options,
     )
     stepping.execute(**({"env": dict(environ)} if environ is not None else {}))
@@ -113,8 +115,10 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
         *,
         limits: tuple[float | None, float | None],
         progress: Progress,
+        check: Callable[[], None] | None = None,
         **options: Any,
     ) -> None:
+        self._check = check or (lambda: None)
         self._limit, self._step_limit = limits
         self._began = time.monotonic()
         self._progress = progress
@@ -201,6 +205,7 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
 
     @contextmanager
     def _step(self, index: int, section: str) -> Iterator[None]:
+        self._check()
         self._progress.step(section)
         began = time.monotonic()
         self._write("step-started", cell=index, section=section, kernel=self._kernel())
