@@ -118,15 +118,18 @@ def said(engine: Engine, container: str) -> list[str]:
 
 
 def _began(record: dict[str, Any]) -> float:
-    """When the present life began, in seconds: a little before the engine wrote that down, which it does late.
+    """A moment between the life before and the present one, in seconds since 1970.
 
-    After the end of the life before, that is; a container that has ended tells only its last end.
+    While it runs, that is the end of the life before, or long ago.  A container that has ended tells only its
+    last end; the engine writes the start down late, on a busy machine by tenths of a second, so a little before that.
     """
-    started, ended = (datetime.fromisoformat(record[key]).timestamp() for key in ("StartedAt", "FinishedAt"))
-    late = 0.05
-    return float(
-        started - (min(late, (started - ended) / 2) if record["Running"] and ended < started else late)
-    )
+    if record["Running"]:
+        return _seconds(record["FinishedAt"])
+    return _seconds(record["StartedAt"]) - 0.5
+
+
+def _seconds(moment: str) -> float:
+    return 1.0 if moment.startswith("0001") else datetime.fromisoformat(moment).timestamp()
 
 
 def _log(engine: Engine, container: str, since: float) -> bytes:

@@ -56,7 +56,7 @@ application/vnd.jupyter.widget-state+json text/plain text/html image/png image/s
 application/vnd.labkit.application+json summary schema_version exit_code runbook engine status healthy fixed failed usage
 unreachable incident unverified refused findings diagnosis object title confidence certain likely undecided evidence
 candidates remedy advice detail plan_hash actions reason changes before after reversible arguments relies_on effects
-touches needed applied action seconds since verification failure message section timings folder container volume network
+touches always needed applied action seconds since verification failure message section timings folder container volume network
 image previous run-started step-started step-done step-failed record approval action-started action-done action-skipped
 run-interrupted run-resumed run-ended environ password secret token engine_id meanwhile planned actual
 """
