@@ -223,9 +223,16 @@ def main() -> None:
     if packs.MACHINE not in packs.names() and not installed.why_not():
         command = [sys.executable, "-m", "tests.installed", sys.executable, "-m", "tests.bench"]
         os.execv(sys.executable, command)
+    from tests import bench_runs
     from tests.bench_journal import journal_share
 
-    rows = [*starts_and_ends(), *ten_at_once(), *lab_against_script(), *journal_share(ROUNDS)]
+    rows = [
+        *starts_and_ends(),
+        *ten_at_once(),
+        *lab_against_script(),
+        *journal_share(ROUNDS),
+        *bench_runs.rows(),
+    ]
     show(rows)
     if target := os.environ.get("BENCH_JSON"):
         keys = ("name", "median", "p95", "unit", "versus", "ratio", "goal", "ok")

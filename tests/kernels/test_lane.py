@@ -307,7 +307,7 @@ def test_no_fork_beside_threads() -> None:
         thread.join()
 
 
-def test_what_cells_import_is_imported_ahead(tmp_path: Path) -> None:
+def test_what_cells_import_is_imported_ahead(tmp_path: Path, forkable: None) -> None:
     """The lane of a run carries out the cells' imports of what takes long ahead; of nothing else, and no error is lost."""
     path = notebook(
         tmp_path,
