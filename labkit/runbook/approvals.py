@@ -255,19 +255,17 @@ def _strangers(action: Action, engine: Engine, named: set[tuple[str, str]]) -> I
     called |= set(action.arguments.get("tags") or [])
     objects = [(action.kind, action.id, called), *((kind, name, {name}) for kind, name in action.touches)]
     for kind, id, names in objects:
-        is_named = any((known, name) in named for known in (kind, "") for name in names)
+        is_named = any((kind, name) in named for name in names)
         if not is_named and not facts.is_labkits(engine, kind, id):
             yield f"{kind} {action.name if id == action.id else id}"
 
 
 def _values(named: Parameters | None) -> set[tuple[str, str]]:
-    """Every text among the parameters' values, with the kind of object that it names, if its type says so."""
-    found = set[tuple[str, str]]()
-    for _, value in named or ():
-        for each in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(each, str):
-                found.add((str(getattr(each, "kind", "")), str(each)))
-    return found
+    """The objects that the parameters name, by kind and name: only a value of a live type names one, not any text."""
+    values = [
+        each for _, value in named or () for each in (value if isinstance(value, list | tuple) else [value])
+    ]
+    return {(str(each.kind), str(each)) for each in values if isinstance(each, str) and hasattr(each, "kind")}
 
 
 def _list(items: list[str]) -> str:

@@ -7,6 +7,8 @@ half-way between; it is taken from the journal, here and in `labkit.runbook.appl
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from labkit.errors import Refused, UsageError
 from labkit.observe.records import Record
-from labkit.runbook.journal import Entry, Journal
+from labkit.runbook.journal import FILE, Entry, Journal
 
 if TYPE_CHECKING:
     from labkit.runbook.execution import Order
@@ -59,15 +61,32 @@ def resume(run: str, *, progress: Progress | None = None) -> Outcome:
     from labkit.runbook.interruptions import Interruptions
 
     folder = runs.find(run)
+    _need_own(folder, folder / FILE)
     with lane.prepared(), Interruptions().handled() as interruptions, locks.held(folder):
         journal = Journal.open(folder)
         entries = journal.verify()
         order = _order(folder.name, entries)
+        _need_own(Path(order.notebook), by=(os.geteuid(), 0))
         _check(folder.name, order, entries)
         _find_secrets_again(order)
         execution.clear_away(order, journal)
         journal.write("run-resumed", torn=journal.torn)
         return execution.carry_out(order, journal, interruptions, environ={}, progress=progress)
+
+
+def _need_own(*files: Path, by: Sequence[int] = ()) -> None:
+    """Raise `Refused` for what somebody else owns, or could have written: it would be executed as you."""
+    for path in files:
+        if not path.exists():
+            continue  # whoever needs it says so
+        status = path.stat()
+        others = 0o002 if status.st_gid == os.getegid() else 0o022
+        if status.st_uid not in (by or (os.geteuid(),)) or status.st_mode & others:
+            raise Refused(
+                "a run is resumed only by who started it",
+                seen=f"{path}: owner {status.st_uid}, mode {stat.filemode(status.st_mode)}",
+                expected=f"owner {os.geteuid()}, and nobody else may write",
+            )
 
 
 def _find_secrets_again(order: Order) -> None:

@@ -150,10 +150,11 @@ def test_two_runs_do_not_change_the_same_object(shared: Engine) -> None:
 
 
 class Given(Parameters):
-    """Parameters that name a container and some other text."""
+    """Parameters that name a container and volumes, and have some other text."""
 
     container: live.Container
-    volumes: tuple[str, ...] = ()
+    volumes: tuple[live.Volume, ...] = ()
+    what: tuple[str, ...] = ()
 
 
 def test_what_a_parameter_names_may_be_changed(shared: Engine) -> None:
@@ -166,11 +167,12 @@ def test_what_a_parameter_names_may_be_changed(shared: Engine) -> None:
         Given(container=live.Container("other")),
         Given(container=live.Container("web")),
         Given(container=live.Container("data")),
+        Given(container=live.Container("web"), what=("data",)),  # a text that says something else
     ):
         with pytest.raises(Refused, match=r"(?s)nobody has approved it.*volume data"):
             plan.apply(shared, named=named)
     assert observe.container(shared, "web") == web
-    plan.apply(shared, named=Given(container=live.Container("web"), volumes=("data",)))
+    plan.apply(shared, named=Given(container=live.Container("web"), volumes=(live.Volume("data"),)))
 
 
 def test_what_a_job_works_on_counts_as_well(shared: Engine) -> None:
@@ -179,7 +181,7 @@ def test_what_a_job_works_on_counts_as_well(shared: Engine) -> None:
     job = actions.run_job(shared, "busybox:lab", ["true"], name="x", reason="test", volumes={"data": "/v"})
     with pytest.raises(Refused, match="volume data"):
         Plan.of(job).apply(shared)
-    Plan.of(job).apply(shared, named=Given(container=live.Container("x"), volumes=("data",)))
+    Plan.of(job).apply(shared, named=Given(container=live.Container("x"), volumes=(live.Volume("data"),)))
 
 
 def test_what_labkit_made_needs_no_name(shared: Engine) -> None:

@@ -150,6 +150,22 @@ def test_what_cannot_be_resumed_says_so(run: Run, tmp_path: Path) -> None:
     assert journal.read_bytes() == whole, "and nothing was written"
 
 
+def test_what_others_could_have_written_is_not_resumed(run: Run) -> None:
+    """A journal or a notebook that somebody else could have written would be executed as you."""
+    notebook = Path(Journal.open(Path(run.folder)).entries()[0].facts["notebook"])
+    for path in (Path(run.folder), Path(run.folder) / "journal.jsonl", notebook):
+        mode = path.stat().st_mode
+        path.chmod(mode | 0o002)
+        with pytest.raises(Refused, match=f"(?s)only by who started it.*{path.name}"):
+            runbook.resume(run.folder)
+        path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(run.folder, 65534, 65534)
+        with pytest.raises(Refused, match="owner 65534"):
+            runbook.resume(run.folder)
+        os.chown(run.folder, 0, 0)
+
+
 def test_a_failed_run_can_be_taken_up_again(tmp_path: Path) -> None:
     """What was in the way is gone now: the same run goes on, in the same folder, with the same parameters."""
     wall = tmp_path / "wall"
