@@ -9,11 +9,15 @@ def main() -> None:
 
     client.forwarded(sys.argv[1:])
     from labkit import cli
+    from labkit.kernels import forks
 
-    try:
-        cli.main()
-    finally:
-        client.begin_for_next_time(sys.argv[1:])
+    def command() -> None:
+        try:
+            cli.main()
+        finally:
+            client.begin_for_next_time(sys.argv[1:])
+
+    forks.leave(command)
 
 
 if __name__ == "__main__":
