@@ -68,6 +68,7 @@ def apply(
     shown = approvals.find(hash)
     shown.need_time()
     parameters = shown.complete(given(shown.runbook, [], parameter or [], None, shown.environ))
+    whole, each = seconds("--limit", limit), seconds("--step-limit", step_limit)
     if not yes:
         _ask(shown)
     with showing(quiet=quiet or as_json, engine=shown.environ.get("DOCKER_HOST")) as progress:
@@ -78,8 +79,8 @@ def apply(
             approved=shown.hash,
             out_dir=out,
             environ=shown.environ,
-            limit=seconds("--limit", limit),
-            step_limit=seconds("--step-limit", step_limit),
+            limit=whole,
+            step_limit=each,
             progress=progress,
         )
     show_outcome(outcome, as_json, quiet=quiet)
@@ -96,5 +97,8 @@ def _ask(shown: Waiting) -> None:
             try_=f"labkit apply {shown.hash} --yes",
         )
     print(f"{shown.plan}\n\non {shown.engine}\n", file=sys.stderr)
-    if not typer.confirm(f"Carry out the plan {shown.hash}?", err=True):
-        raise Refused(f"the plan {shown.hash} was not approved, and nothing was done")
+    print(f"Carry out the plan {shown.hash}? [y/N]: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()  # Typer's own question makes exit code 1 of an interruption
+    if answer.strip().lower() not in ("y", "yes"):
+        seen = answer.strip() if answer else "the end of the input"
+        raise Refused(f"the plan {shown.hash} was not approved, and nothing was done", seen=seen)

@@ -83,7 +83,7 @@ def run(
     from labkit.engine import commandline, records
     from labkit.runbook.progress import showing
 
-    environ = commandline.environ(records.find(engine).folder) if engine else {}
+    environ = commandline.environ(records.find(engine).folder) if engine is not None else {}
     chosen = given(name, ctx.args, parameter or [], params_file, environ)
     with showing(quiet=quiet or as_json, engine=environ.get("DOCKER_HOST")) as progress:
         outcome = runbook.run(

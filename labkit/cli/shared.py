@@ -58,13 +58,16 @@ def _show_folder(folder: Path) -> None:
 
 
 def seconds(option: str, given: str | None) -> float | None:
-    """A time that was *given* as text, such as ``90s`` or ``10m``.  Raises `UsageError` for any other text."""
+    """A time above zero that was *given* as text, such as ``90s`` or ``10m``.  Raises `UsageError` for any other text."""
     if given is None:
         return None
     from labkit.errors import UsageError
     from labkit.observe.quantities import Duration
 
     try:
-        return float(Duration.parse(given))
+        told = float(Duration.parse(given))
     except ValueError as error:
         raise UsageError(f"{option} is not a time", seen=repr(given), expected=str(error)) from None
+    if told <= 0:
+        raise UsageError(f"{option} is no time", seen=repr(given), expected="a time above zero")
+    return told

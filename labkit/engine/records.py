@@ -99,7 +99,7 @@ def find(name: str) -> Record:
     """
     records = [record for record in listed() if record.alive]
     for record in reversed(records):
-        if name in (record.id, record.facts["name"]):
+        if name and name in (record.id, record.facts["name"]):
             return record
     raise UsageError(
         "no such engine is running",

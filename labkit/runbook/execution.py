@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import __version__, paths
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, UsageError
 from labkit.kernels import lane
 from labkit.runbook import folders, leftovers, locks, parameters, reports
 from labkit.runbook.approvals import APPROVED, EXPIRES, keep
@@ -85,6 +85,7 @@ def run(
     interruption by SIGINT, SIGTERM or SIGHUP, is told by the outcome.
     """
     path = folders.find(name)
+    _need_kernel(kernel)
     order, secrets = _order(
         path,
         given or {},
@@ -104,6 +105,23 @@ def run(
             return carry_out(
                 order, journal, interruptions, environ={**(environ or {}), **secrets}, progress=progress
             )
+
+
+def _need_kernel(name: str | None) -> None:
+    """Raise `UsageError` when a kernel was named, and there is none of this *name*."""
+    if name is None:
+        return
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    with paths.jupyter_at_home():
+        specs = KernelSpecManager()
+        try:
+            specs.get_kernel_spec(name)
+        except (NoSuchKernel, ValueError):
+            raise UsageError(
+                f"there is no Jupyter kernel {name!r} for --kernel",
+                expected=", ".join(sorted(specs.find_kernel_specs())) or "(none is installed)",
+            ) from None
 
 
 def _order(

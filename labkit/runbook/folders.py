@@ -90,11 +90,25 @@ def load(path: Path) -> nbformat.NotebookNode:
 def new_run(name: str, parent: Path | None = None) -> Path:
     """A new, empty folder for one run, ``TIME-NAME``, readable by its user alone.
 
-    It is made in *parent*, by default in ``runs`` of labkit's own folder.
+    It is made in *parent*, by default in ``runs`` of labkit's own folder; TIME is UTC.  Raises `UsageError` when it
+    cannot be made.
     """
-    parent = parent or paths.home() / "runs"
+    if parent is None:
+        return _made(paths.home() / "runs", name)
+    try:
+        return _made(parent, name)
+    except OSError as error:
+        raise UsageError(
+            f"no folder for the run can be made in {parent}",
+            seen=error.strerror or str(error),
+            expected="a folder that you may write in",
+            try_="another one: --out FOLDER",
+        ) from None
+
+
+def _made(parent: Path, name: str) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}"
     for number in range(1, 1000):
         folder = parent / (stem if number == 1 else f"{stem}-{number}")
         try:

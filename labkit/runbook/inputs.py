@@ -52,7 +52,15 @@ def options(words: Sequence[str], switches: Iterable[str] = ()) -> dict[str, str
 
 
 class _Text(yaml.SafeLoader):  # type: ignore[misc]  # it publishes no types
-    """YAML in which a word is a word (``007``, ``yes``, ``1:30``), as on a command line; only null is not."""
+    """YAML in which a word is a word (``007``, ``yes``, ``1:30``), as on a command line; only null is not.
+
+    Without aliases: a few lines of them are billions of words.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError(f"an alias, *{self.peek_event().anchor}")
+        return super().compose_node(parent, index)
 
 
 _NULL = "tag:yaml.org,2002:null"
@@ -72,10 +80,11 @@ def from_file(path: Path) -> dict[str, Any]:
         return {} if node is None else _parameters(node)
     except OSError as error:
         raise UsageError(f"the parameters file {path} cannot be read", seen=str(error.strerror)) from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        seen = "lists within lists, too deep" if isinstance(error, RecursionError) else str(error)
         raise UsageError(
             f"the parameters file {path} does not hold parameters",
-            seen=" ".join(str(error).split())[:300],
+            seen=" ".join(seen.split())[:300],
             expected="YAML, name: value one a line, or a JSON object",
         ) from None
 
@@ -83,6 +92,9 @@ def from_file(path: Path) -> dict[str, Any]:
 def _parameters(node: yaml.Node) -> dict[str, Any]:
     if not isinstance(node, yaml.MappingNode):
         raise ValueError(f"a {node.id}")
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise ValueError(f"a {key.id} in place of a name")
     names = [str(key.value) for key, _ in node.value]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

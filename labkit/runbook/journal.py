@@ -143,6 +143,11 @@ class Journal:
             ) from error
         return entry
 
+    def first(self) -> Entry | None:
+        """The entry that it begins with; None when that is none."""
+        with self.path.open("rb") as file:
+            return _parsed(file.readline())
+
     def entries(self) -> list[Entry]:
         """All entries, in their order, without checking the chain; half a line from a crash is left out.
 

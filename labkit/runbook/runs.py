@@ -39,8 +39,19 @@ class Run:
 
 def everything() -> list[Run]:
     """All runs in labkit's folder, the newest last."""
+    return [read(folder) for folder in _folders()]
+
+
+def _folders() -> list[Path]:
+    """The folders of all runs, as they began: their names say that to the second only, and can be given."""
     folders = [path.parent for path in (paths.home() / "runs").glob(f"*/{FILE}")]
-    return [read(folder) for folder in sorted(folders)]
+    return sorted(folders, key=lambda folder: (_began(folder), folder.name))
+
+
+def _began(folder: Path) -> str:
+    """When a run began (UTC, ISO 8601); empty when its journal does not say."""
+    entry = Journal.open(folder).first()
+    return str(entry.at) if entry else ""
 
 
 def find(run: str) -> Path:
@@ -50,7 +61,7 @@ def find(run: str) -> Path:
     """
     if "/" in run and (Path(run) / FILE).is_file():
         return Path(run)
-    known = sorted(path.parent for path in (paths.home() / "runs").glob(f"*/{FILE}"))
+    known = _folders()
     if run == "last" and known:
         return known[-1]
     found = [folder for folder in known if folder.name.startswith(run)] if run else []

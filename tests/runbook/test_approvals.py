@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -245,7 +246,7 @@ def test_what_has_changed_since_is_said(
     assert (late.returncode, "has expired" in late.stderr) == (6, True)
 
 
-@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 6), (b"\n", 6)])
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 6), (b"\n", 6), (b"\x04", 6)])
 def test_a_person_is_asked_on_the_terminal(answer: bytes, code: int, shared: Engine, keep: Keep) -> None:
     """The plan is shown, and anything but yes is no."""
     import pty
@@ -260,3 +261,21 @@ def test_a_person_is_asked_on_the_terminal(answer: bytes, code: int, shared: Eng
     assert done.returncode == code
     assert "start container web" in seen
     assert "was not approved" in seen
+
+
+def test_an_interrupted_question_is_130(shared: Engine, keep: Keep) -> None:
+    """Ctrl-C in place of an answer: nothing is done."""
+    import pty
+
+    kept = keep(plan_of(shared), container="web")
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "labkit", "apply", kept.hash]
+    asked = subprocess.Popen(words, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs)
+    seen = ""
+    while "[y/N]" not in seen:
+        seen += os.read(ours, 10000).decode()
+    asked.send_signal(signal.SIGINT)
+    assert asked.wait(20) == 130
+    os.close(ours)
+    os.close(theirs)
+    assert observe.container(shared, "web").status == "exited"

@@ -111,3 +111,21 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.yaml", tmp_path):
         with pytest.raises(UsageError, match=f"{path} cannot be read"):
             from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "an alias"),
+        ("a: " + "[" * 5000, "too deep"),
+        ("[a, b]: c", "a sequence in place of a name"),
+        ("{a: b}: c", "a mapping in place of a name"),
+    ],
+)
+def test_a_file_that_is_made_to_confuse(tmp_path: Path, text: str, seen: str) -> None:
+    """A bomb of aliases, a list of lists without end, a name that is none: one short message."""
+    path = tmp_path / "parameters.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=seen) as caught:
+        from_file(path)
+    assert len(str(caught.value)) < 1000 and "Node(" not in str(caught.value)

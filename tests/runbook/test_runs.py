@@ -208,6 +208,40 @@ def test_a_limit_that_is_no_time(tmp_path: Path) -> None:
     assert not (tmp_path / "home/runs").exists()
 
 
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/x"])
+def test_a_place_where_no_run_can_be_made(place: str, tmp_path: Path) -> None:
+    """2, with the option and the place; nothing is made."""
+    (tmp_path / "file").touch()
+    out = str(tmp_path / place)
+    done = labkit("run", book(tmp_path, "1"), "--out", out)
+    assert done.returncode == 2 and "--out" in done.stderr and out in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["file", "short.ipynb"]
+
+
+def test_a_kernel_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+    """2, with those that there are; no folder of a run is made."""
+    done = labkit("run", book(tmp_path, "1"), "--kernel", "nope")
+    assert done.returncode == 2 and "'nope'" in done.stderr and "python3" in done.stderr
+    assert not (tmp_path / "home/runs").exists()
+
+
+def test_the_last_run_is_the_one_that_began_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the time zone was, and the name of its folder is."""
+    made = []
+    for zone in ("UTC-14", "UTC+12"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        made.append(Path(runbook.run(book(tmp_path, "1")).folder))
+    monkeypatch.undo()
+    time.tzset()
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
+    assert abs(int(made[0].name[:8]) - int(made[1].name[:8])) <= 1, "both names are of one clock"
+    assert made[0].name < made[1].name
+    renamed = made[1].rename(made[1].with_name("00000101-000000-short"))
+    assert runs.find("last") == renamed
+    assert [each.name for each in runs.everything()] == [made[0].name, renamed.name]
+
+
 # -- at the same time
 
 
