@@ -23,7 +23,6 @@ import nbformat
 from jupyter_client.manager import start_new_kernel
 
 import labkit
-from labkit import paths
 from labkit.kernels import starting
 from tests.bench import Row, p95, timed
 
@@ -45,7 +44,7 @@ CELLS = [
 
 def stock() -> Path:
     """The programs of a stock installation, made when there is none yet."""
-    folder = paths.home() / "stock"
+    folder = Path(sys.prefix) / "stock"  # goes with the virtual environment
     ready = folder / "ready"
     if not ready.exists() or ready.read_text() != " ".join(STOCK):
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
