@@ -76,6 +76,13 @@ def test_no_module_is_loaded_by_looking(tmp_path: Path) -> None:
     assert not (tmp_path / "calls").exists()
 
 
+def test_the_firewall_is_looked_at_where_an_engine_finds_it() -> None:
+    """An ordinary user's PATH, without the folders of root's programs, changes nothing of what is found."""
+    wide = finding("iptables", PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    assert wide["status"] == "ok"
+    assert finding("iptables", PATH="/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games") == wide
+
+
 @pytest.mark.parametrize(
     ("taken", "free"),
     [

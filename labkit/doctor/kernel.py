@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import struct
@@ -9,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding, read
-from labkit.engine import packs
+from labkit.engine import keeper, packs
 
 __all__ = ["apparmor", "iptables", "kernel", "overlay", "seccomp", "tun", "watches"]
 
@@ -120,7 +121,9 @@ def _works(pack: packs.Pack, variant: str) -> bool:
         f"{program} --table nat --list-rules && "
         f"{program} --table mangle --append FORWARD --match conntrack --ctstate NEW --jump DROP"
     )
-    return subprocess.run([*apart, script], capture_output=True, check=False).returncode == 0
+    # an ordinary user's PATH need not name the folder of chroot(8)
+    environ = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{keeper.PATH}"}
+    return subprocess.run([*apart, script], env=environ, capture_output=True, check=False).returncode == 0
 
 
 def seccomp() -> Finding:
