@@ -31,7 +31,7 @@ from labkit.engine.processes import Process
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import Tell
 
-__all__ = ["RunningLab", "end_all", "running_lab", "serve", "trust_pictures"]
+__all__ = ["RunningLab", "collect", "end_all", "running_lab", "serve", "trust_pictures"]
 
 
 class NotStarted(LabkitError):
@@ -80,6 +80,25 @@ def running_lab(root: Path = ROOT) -> RunningLab | None:
             return RunningLab(**facts["lab"])
         _state_file(root).unlink()  # it was killed
     return None
+
+
+def collect() -> list[str]:
+    """Remove what labs left that were killed, since a token is in it; return a line for each."""
+    told = []
+    for state in paths.runtime().glob("lab-*.json"):
+        with suppress(OSError):
+            if _ended(state):
+                state.unlink()
+                told.append(f"{state}: of a lab that was killed, removed")
+    return told
+
+
+def _ended(state: Path) -> bool:
+    """Whether the lab of the file *state* has; one that is only half written belongs to a lab that starts, for a while."""
+    try:
+        return not Process(**json.loads(state.read_text(encoding="utf-8"))["process"]).alive
+    except (ValueError, KeyError, TypeError):
+        return time.time() - state.stat().st_mtime > 60
 
 
 def end_all(seconds: float = 15) -> None:

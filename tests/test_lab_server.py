@@ -21,6 +21,7 @@ import pytest
 from nbformat.sign import NotebookNotary
 
 from labkit import paths, server
+from labkit.engine.processes import Process
 from tests.notebooks import ROOT
 
 
@@ -89,6 +90,29 @@ def test_lab_ends_whole(number: signal.Signals) -> None:
     finally:
         lab.process.kill()
         lab.process.wait()
+
+
+def test_gc_removes_the_token_of_a_killed_lab(tmp_path: Path) -> None:
+    """What a lab says of itself goes with `labkit engine gc` once its process is gone, and stays while it lives."""
+    with tempfile.TemporaryDirectory(prefix="lk-", dir="/tmp") as folder:
+        process = subprocess.Popen(["sleep", "100"])
+        state = Path(folder, "lab-0a1b2c3d.json")
+        facts = {
+            "lab": {"url": "", "provider": "sandbox", "engine": ""},
+            "process": vars(Process.of(process.pid)),
+        }
+        state.write_text(json.dumps(facts), encoding="utf-8")
+        environ = {**os.environ, "LABKIT_RUNTIME": folder, "LABKIT_HOME": str(tmp_path)}
+        collect = [sys.executable, "-m", "labkit", "engine", "gc"]
+        Path(folder, ".labkit").touch()
+        try:
+            for there in (True, False):
+                done = subprocess.run(collect, env=environ, capture_output=True, text=True, check=False)
+                assert (done.returncode, state.exists()) == (0, there), done.stderr
+                process.kill()
+                process.wait()
+        finally:
+            process.kill()
 
 
 def test_second_lab_beside_the_first_gives_its_url() -> None:

@@ -127,10 +127,11 @@ def engine_logs(
 @commands.command("gc")
 def engine_gc() -> None:
     """Remove what engines left that could not end in good order, what was half made, and images that nothing uses."""
+    from labkit import server
     from labkit.engine import leftovers
     from labkit.kernels import starting
 
-    told = [*starting.end_all(gently=True), *leftovers.collect()]
+    told = [*starting.end_all(gently=True), *server.collect(), *leftovers.collect()]
     for line in told or ["Nothing was left."]:
         print(line)
     if any("could not" in line for line in told):
