@@ -72,11 +72,6 @@ def ask(connection: socket.socket, files: list[int], **request: Any) -> None:
 
 
 def _lend(connection: socket.socket, arguments: list[str]) -> None:
-    for number in range(3):
-        with suppress(OSError):
-            os.fstat(number)
-            continue
-        os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
     folder = os.open(".", os.O_PATH | os.O_DIRECTORY)
     ask(connection, [0, 1, 2, folder], kind="command", argv=arguments, environ=dict(os.environ))
     os.close(folder)

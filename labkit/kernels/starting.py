@@ -23,6 +23,11 @@ __all__ = ["connect", "end_all", "place", "start", "wanted"]
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "XDG_RUNTIME_DIR", "VIRTUAL_ENV")
 """What a zygote keeps of its starter's environment: no secrets, since it outlives the starter."""
 
+GREETING = b"!"
+"""A zygote's first word to a client that it takes."""
+PATIENCE = 2.0
+"""Seconds to wait for it; a zygote that takes longer is stuck, and is done without."""
+
 BEGIN = "import sys; del sys.path[0]; from labkit.kernels.zygote import main; main()"
 """Not by -m, which looks for modules in the folder where it starts; not with -P, which a kernel would keep."""
 
@@ -44,8 +49,13 @@ def connect(wait: float = 0) -> socket.socket | None:
     path = str(place())
     while True:
         connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
         try:
             connection.connect(path)
+            # before anything is lent to it: what lies in the queue of one that is stuck stays open
+            if connection.recv(1) != GREETING:
+                raise ConnectionError("the zygote is stale")
+            connection.settimeout(None)
         except OSError:
             connection.close()
         else:

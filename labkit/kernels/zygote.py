@@ -149,6 +149,8 @@ class Zygote:
             return
         session = Session(connection, client)
         self._sessions.add(session)
+        with suppress(OSError):  # gone again: we shall hear of it
+            connection.send(starting.GREETING)
         connection.setblocking(False)
         self._selector.register(connection, selectors.EVENT_READ, lambda _: self._hear(session))
         self._selector.register(client, selectors.EVENT_READ, lambda _: self._end(session))

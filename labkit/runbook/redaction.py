@@ -38,6 +38,7 @@ __all__ = [
     "known",
     "looks_secret",
     "mask",
+    "printable",
     "write_clean",
 ]
 
@@ -140,7 +141,7 @@ class Secrets:
 
     def _mask(self, thing: Any, shapes: bool) -> Any:
         if isinstance(thing, str):
-            return self._mask_text(thing, shapes)
+            return self._mask_text(printable(thing), shapes)
         if isinstance(thing, dict):
             return type(thing)(
                 {self._mask(key, False): self._mask_item(key, value, shapes) for key, value in thing.items()}
@@ -183,6 +184,11 @@ class Secrets:
         return any(any(self._found_in(view)) for view in _views(text))
 
 
+def printable(text: str) -> str:
+    """*text* with each lone surrogate, which no file and no terminal can hold, as Python would write it (``\\ud800``)."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _views(text: str) -> Iterator[str]:
     """*text*, and what a reader would make of it."""
     yield text
@@ -195,6 +201,7 @@ def _views(text: str) -> Iterator[str]:
 
 def _forms(value: str) -> set[str]:
     """*value* as it may be found in text: as it is, escaped for JSON, Python, HTML, URLs and shells, in base64 and in hex."""
+    value = printable(value)  # as is all text in which it is looked for
     escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
     twice = {json.dumps(each)[1:-1] for each in escaped}  # JSON inside of JSON
     forms = {
@@ -291,6 +298,7 @@ def write_clean(path: Path, text: str) -> None:
     It is for text that was masked.  Raises `SecretFound` when a known secret is still in it, or in the file's name;
     nothing is written then, and what was there stays.
     """
+    text = printable(text)
     assert_clean(text, path.name)
     aside = path.with_name(f".{path.name}.new")
     descriptor = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

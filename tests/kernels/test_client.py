@@ -191,6 +191,47 @@ def test_closed_streams_and_a_folder_that_is_gone(zygote: int, tmp_path: Path) -
     assert done.returncode == 0 and "diagnose-exit-137" in done.stdout
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- <&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_stream(closed: str, zygote: int, tmp_path: Path) -> None:
+    """With closed streams a command ends as it would have, and a program that a cell starts has all three."""
+    sign = tmp_path / "sign"
+    look = f"import subprocess; subprocess.run(['sh', '-c', ': <&0 && : >&1 && : >&2 && echo >>{sign}'])"
+    run = f"run {book(tmp_path, look)} --out {tmp_path / 'runs'} --json"
+    for way, command in ((way, command) for way in WAYS for command in ('"$0"', '"$1" -m labkit')):
+        for line, code in (("runs --json", 0), (run, 1)):  # a notebook without an outcome counts as failed
+            done = subprocess.run(
+                ["sh", "-c", f"{command} {line} {closed}", LABKIT, sys.executable],
+                capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "LABKIT_ZYGOTE": way},
+            )  # fmt: skip
+            assert (done.returncode, done.stderr) == (code, "")
+            assert bool(done.stdout) is not (">&-" in closed.split())
+    assert len(sign.read_text()) == 4
+
+
+def test_text_that_no_file_can_hold_is_written_escaped(tmp_path: Path) -> None:
+    """A lone surrogate that a cell prints or raises stands in notebook and outcome as Python would write it."""
+    cells = ["print('a\\ud800b')", "raise ValueError('c\\ud801d')"]
+    words = ["run", book(tmp_path, *cells), "--out", str(tmp_path / "runs"), "--json"]
+    done = labkit(*words, way="0")
+    assert json.loads(done.stdout)["failure"]["message"] == "c\\ud801d", done.stderr
+    (written,) = (tmp_path / "runs").glob("*/book.ipynb")
+    outputs = [cell.get("outputs") for cell in nbformat.read(written, as_version=4).cells]
+    assert [{"output_type": "stream", "name": "stdout", "text": "a\\ud800b\n"}] in outputs
+
+
+def test_a_stuck_zygote_is_done_without(zygote: int) -> None:
+    """Of a zygote that does not answer nobody waits long; when it wakes up it runs nothing."""
+    os.kill(zygote, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        done = labkit("runbooks", environ={"FILLER": "x" * 100_000})
+        assert (done.returncode, time.monotonic() - began < 10) == (0, True)
+        assert "diagnose-exit-137" in done.stdout
+    finally:
+        os.kill(zygote, signal.SIGCONT)
+    assert labkit("runbooks").returncode == 0
+
+
 def test_the_first_run_starts_a_zygote_for_the_next(runtime: Path) -> None:
     """Without a zygote the command runs by itself, and leaves one that is ready soon; with LABKIT_ZYGOTE=0 none."""
     labkit("runbooks", way="0")
