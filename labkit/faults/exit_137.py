@@ -7,7 +7,7 @@ may use, less than twice that.  So it dies under its limit and lives on once the
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit import labels
 from labkit.engine import images
@@ -50,8 +50,8 @@ _SCRIPTS = {
 def inject(engine: Engine, variant: str, container: str = "web") -> None:
     """Make *variant* in a new container; returns when the oracle sees it.
 
-    Raises `UsageError` when there is a container of this name already, and `LabkitError` when the oracle does not see it
-    within ten seconds (then nothing is left of it).
+    Raises `UsageError` when there is a container of this name already, `MissingCapability` where memory cannot be limited
+    and the variant needs it, and `LabkitError` when the oracle does not see it within ten seconds (then nothing is left).
     """
     if wire.container(engine, container):
         raise UsageError(
@@ -60,6 +60,8 @@ def inject(engine: Engine, variant: str, container: str = "web") -> None:
             expected="a name that is free",
             try_="another --container\nlabkit fault undo exit-137, if it is left from this fault",
         )
+    if variant in _SCRIPTS:
+        engine.capabilities.require("memory-limit")
     images.ensure(engine, ["busybox"])
     try:
         _run(engine, variant, container)
@@ -69,12 +71,20 @@ def inject(engine: Engine, variant: str, container: str = "web") -> None:
             if time.monotonic() > deadline:
                 raise LabkitError(
                     f"the fault exit-137 ({variant}) did not take",
-                    seen=f"{(wire.container(engine, container) or {}).get('State')}",
+                    seen=_told(wire.container(engine, container)),
                 )
             time.sleep(0.02)
     except BaseException:
         undo(engine, container)
         raise
+
+
+def _told(found: dict[str, Any] | None) -> str:
+    """What became of the container, in words."""
+    if found is None:
+        return "the container is gone"
+    state = found["State"]
+    return f"the container is {state['Status']}, exit code {state['ExitCode']}"
 
 
 def _run(engine: Engine, variant: str, container: str) -> None:

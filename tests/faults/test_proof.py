@@ -15,7 +15,8 @@ import pytest
 import labkit
 from labkit import diagnosis, faults, runbook
 from labkit.engine import Engine
-from labkit.errors import Refused, UsageError
+from labkit.engine.capabilities import Capabilities, Capability
+from labkit.errors import MissingCapability, Refused, UsageError
 
 EVERY = [(name, variant) for name in faults.names() for variant in faults.get(name).VARIANTS]
 
@@ -92,6 +93,17 @@ def test_a_fault_is_not_made_on_a_shared_engine(engine: Engine, monkeypatch: pyt
     with labkit.open_engine("attach") as shared, pytest.raises(Refused, match="shared engine"):
         faults.inject(shared, "exit-137")
     assert engine.client.containers.list(all=True) == []
+
+
+def test_a_fault_needs_limits_that_hold(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory cannot be limited nothing runs out of it: the reason is told, and nothing is made."""
+    reason = "MemoryLimit is false in docker info"
+    found = Capabilities([Capability("memory-limit", ok=False, reason=reason)])
+    monkeypatch.setattr(engine, "_capabilities", found)
+    with pytest.raises(MissingCapability, match=reason):
+        faults.inject(engine, "exit-137")
+    assert engine.client.containers.list(all=True) == []
+    assert faults.inject(engine, "exit-137", "killed") == "killed", "which needs none"
 
 
 def test_an_unknown_fault_or_variant_is_a_usage_error(engine: Engine) -> None:
