@@ -46,9 +46,7 @@ def main() -> NoReturn:
         # a full disk, a folder that cannot be written: the user's machine, not our code
         if error.filename is None and error.errno is None:
             raise
-        print(
-            f"labkit: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""),
-            file=sys.stderr,
-        )
+        place = error.filename2 or error.filename  # of a copy, where to
+        print(f"labkit: {error.strerror or error}" + (f": {place}" if place else ""), file=sys.stderr)
         sys.exit(1)
     raise AssertionError("unreachable")

@@ -100,7 +100,7 @@ def run(
     # the lane is forked first, since learning takes a thread
     with lane.prepared(), Interruptions().handled() as interruptions, _learning(order):
         folder = folders.new_run(path.stem, out_dir)
-        with locks.held(folder):
+        with locks.held(folder), folders.written(folder):
             journal = Journal.create(folder, asdict(order))
             return carry_out(
                 order, journal, interruptions, environ={**(environ or {}), **secrets}, progress=progress

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import paths
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:
     import nbformat
 
     from labkit.runbook.parameters import Parameter
 
-__all__ = ["About", "about", "find", "load", "names", "new_run"]
+__all__ = ["About", "about", "find", "load", "names", "new_run", "written"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -117,3 +122,19 @@ def _made(parent: Path, name: str) -> Path:
             continue
         return folder
     raise UsageError(f"cannot make a folder for the run in {parent}", seen=f"a thousand called {stem}")
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    """While a run writes to its *folder*: a full disk becomes a `LabkitError` that names it.
+
+    A copy that failed would name what it was made of, and a write nothing at all.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise LabkitError(
+            f"{folder} cannot be written", seen=error.strerror or "", try_="free some space"
+        ) from error

@@ -57,7 +57,7 @@ def resume(run: str, *, progress: Progress | None = None) -> Outcome:
     it goes on in another process, its runbook has changed since, or its journal was tampered with.
     """
     from labkit.kernels import lane
-    from labkit.runbook import execution, locks, runs
+    from labkit.runbook import execution, folders, locks, runs
     from labkit.runbook.interruptions import Interruptions
 
     folder = runs.find(run)
@@ -71,7 +71,8 @@ def resume(run: str, *, progress: Progress | None = None) -> Outcome:
         _find_secrets_again(order)
         execution.clear_away(order, journal)
         journal.write("run-resumed", torn=journal.torn)
-        return execution.carry_out(order, journal, interruptions, environ={}, progress=progress)
+        with folders.written(folder):
+            return execution.carry_out(order, journal, interruptions, environ={}, progress=progress)
 
 
 def _need_own(*files: Path, by: Sequence[int] = ()) -> None:

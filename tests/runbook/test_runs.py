@@ -19,6 +19,7 @@ from labkit.errors import LabkitError, Refused, UsageError
 from labkit.runbook import locks, runs
 from labkit.runbook.journal import Journal
 from labkit.runbook.runs import Run
+from tests.engine.test_packs import on_small_disk
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +241,16 @@ def test_the_last_run_is_the_one_that_began_last(tmp_path: Path, monkeypatch: py
     renamed = made[1].rename(made[1].with_name("00000101-000000-short"))
     assert runs.find("last") == renamed
     assert [each.name for each in runs.everything()] == [made[0].name, renamed.name]
+
+
+def test_a_full_disk_is_named_by_the_folder_of_the_run(tmp_path: Path) -> None:
+    """Not by the notebook, which was only read."""
+    name, home = book(tmp_path, f"# {'x' * 300_000}"), tmp_path / "full"
+    code = f"from labkit.cli import main; import sys; sys.argv = ['labkit', 'run', {name!r}]; main()"
+    done = on_small_disk("128k", str(home), code)
+    message = done.stderr[done.stderr.index("labkit: ") :]
+    assert done.returncode == 1 and "No space left" in message
+    assert f"{home}/runs/" in message and name not in message
 
 
 # -- at the same time
