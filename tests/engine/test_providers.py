@@ -75,9 +75,10 @@ def test_client_runs_a_container(provided: Engine) -> None:
     assert provided.client.containers.run("busybox:lab", ["echo", "hello"], remove=True) == b"hello\n"
 
 
-def test_command_line_reaches_the_same_daemon(provided: Engine) -> None:
+def test_command_line_reaches_the_same_daemon(provided: Engine, module_engine: Engine) -> None:
     """`docker` with the engine's environ talks to the daemon that the client talks to."""
-    environment = {**os.environ, **provided.environ}
+    # an attached engine brings no command line along, and this machine need not have one: the pack's
+    environment = {**os.environ, "PATH": module_engine.environ["PATH"], **provided.environ}
     done = subprocess.run(
         ["docker", "info", "--format", "{{.ID}}"], env=environment, capture_output=True, text=True, check=True
     )

@@ -46,7 +46,7 @@ CANARIES = {
 
 NASTY = [
     "import base64, html, json, logging, os, sys, time\nimport labkit\nfrom labkit import diagnosis, observe, runbook\n"
-    "from labkit.runbook import ByteSize, Secret\nfrom labkit.runbook.verification import Verification",
+    "from labkit.runbook import ByteSize, Container, Secret\nfrom labkit.runbook.verification import Verification",
     """p = runbook.check(globals())
 p""",
     """engine = labkit.open_engine("attach").use()
@@ -111,7 +111,7 @@ runbook.outcome(p, finding, plan, applied, verified, engine=engine)""",
 ]  # fmt: skip
 PARAMETERS = """password: Secret = "env:NASTY_PASSWORD"  # typed
 key: Secret = "env:NASTY_PASSWORD"  # typed
-container: str = "web"
+container: Container = "web"
 note: str = "x"  # no secret, by its type
 fail: str = ""
 apply: bool = False"""

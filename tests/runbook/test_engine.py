@@ -130,7 +130,10 @@ def test_outputs_are_those_of_stock_papermill(name: str, tmp_path: Path) -> None
     source = written(tmp_path / "in.ipynb", *ODD[name])
     parameters = {"parameters": {"size": 7, "name": "it's"}} if name == "parameters" else {}
     ours = execute(source, tmp_path / "ours.ipynb", **parameters)
-    stock = execute(source, tmp_path / "stock.ipynb", None, **parameters)
+    for _ in range(3):  # stock papermill hangs in an Output widget, now and then
+        stock = execute(source, tmp_path / "stock.ipynb", None, execution_timeout=30, **parameters)
+        if "CellTimeoutError" not in stock:
+            break
     assert told(tmp_path / "ours.ipynb") == told(tmp_path / "stock.ipynb")
     assert _anonymous(ours) == _anonymous(stock)
 

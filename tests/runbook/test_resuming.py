@@ -126,6 +126,7 @@ def _run(name: str, given: dict[str, Any], folder: str, environ: dict[str, str],
     """Run it, armed, in this process; a kernel is armed by ``PYTHONPATH``, a lane is a fork."""
     os.environ.update(environ)
     sys.path.insert(0, str(KILLER))
+    sys.modules.pop("sitecustomize", None)  # Debian's Python has one of its own
     import sitecustomize  # noqa: F401  # arms
 
     runbook.run(name, given, apply=True, out_dir=Path(folder), environ=environ, kernel=kernel)
