@@ -170,7 +170,7 @@ def lab_against_script() -> list[Row]:
     sides: dict[str, list[float]] = {"notebook": [], "script": []}
     with tempfile.TemporaryDirectory() as folder:
         environ = jupyter_environ(Path(folder))
-        export = [sys.executable, "-m", "nbconvert", "--to", "script", "--output-dir", folder, str(lab)]
+        export = [sys.executable, "-m", "nbconvert", "--to", "python", "--output-dir", folder, str(lab)]
         subprocess.run(export, env=environ, check=True, capture_output=True)
         script = Path(folder) / f"{lab.stem}.py"
         commands = {
