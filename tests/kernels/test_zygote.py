@@ -101,7 +101,9 @@ def test_after_a_kill_the_next_one_starts(zygote: int, runtime: Path) -> None:
 ASK = """
 import os, sys
 from labkit.kernels import client, starting
-connection = starting.connect(20)
+connection = starting.connect()
+if connection is None:
+    sys.exit(print('dropped'))
 folder = os.open(".", os.O_PATH)
 try:
     client.ask(connection, [0, 1, 2, folder], kind="command", argv=["labkit", "--help"], environ=dict(os.environ))
