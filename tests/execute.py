@@ -34,7 +34,7 @@ def execute(path: Path) -> None:
         where = {"metadata": {"path": folder if path in RUNBOOKS else str(path.parent)}}
         NotebookClient(notebook, kernel_name="python3", resources=where).execute()
     for cell in notebook.cells:
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "labkit")}
         for output in cell.get("outputs", []):
             if "metadata" in output:
                 output.metadata = {}

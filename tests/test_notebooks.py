@@ -13,13 +13,12 @@ import pytest
 
 import labkit
 from labkit import faults, paths
+from labkit.lab import rules
 from tests.kernel_budget import kernel_budget  # noqa: F401 - a fixture
-from tests.notebooks import LABS, ROOT, RUNBOOKS, each, jupyter_environ, load
+from tests.notebooks import LABS, ROOT, RUNBOOKS, each, jupyter_environ
 
-FIELDS = {
-    "labs": ("title", "summary", "covers", "claims"),
-    "runbooks": ("title", "summary", "covers", "risk"),
-}
+STILL_TO_MOVE = {"30-container-states"}
+"""Labs of before there were checks.  One that keeps the rules fails its test until it is no longer in here."""
 
 
 def strictly(path: Path, environ: dict[str, str]) -> None:
@@ -73,57 +72,8 @@ def test_runbook_gives_its_outputs_again(path: Path, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("path", each(LABS + RUNBOOKS))
-def test_nothing_is_compared_with_nothing(path: Path) -> None:
-    """Every code cell was executed, and most show something: a comparison has something to compare."""
-    code = [cell for cell in load(path).cells if cell.cell_type == "code" and cell.source.strip()]
-    assert all(cell.execution_count for cell in code)
-    assert sum(bool(cell.outputs) for cell in code) > len(code) / 2
-
-
-@pytest.mark.parametrize("path", each(LABS + RUNBOOKS))
-def test_no_unexpected_error_is_committed(path: Path) -> None:
-    """No output is an error, unless its cell is tagged raises-exception."""
-    for cell in load(path).cells:
-        if cell.cell_type == "code" and "raises-exception" not in cell.metadata.get("tags", []):
-            assert not [output for output in cell.outputs if output.output_type == "error"], cell.source
-
-
-@pytest.mark.parametrize("path", each(LABS + RUNBOOKS))
-def test_notebook_says_what_it_is(path: Path) -> None:
-    """The first cell gives title and summary; the metadata name the claims that are covered; parameters are tagged."""
-    notebook = load(path)
-    kind = "labs" if path in LABS else "runbooks"
-    facts = notebook.metadata["labkit"]
-    for field in FIELDS[kind]:
-        assert facts.get(field), f"metadata labkit.{field} is missing"
-    first = notebook.cells[0]
-    assert first.cell_type == "markdown" and first.source.startswith("# ")
-    assert [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])], (
-        "no cell is tagged parameters"
-    )
-    assert notebook.metadata.kernelspec.name == "python3"
-
-
-@pytest.mark.parametrize("path", each(LABS))
-def test_lab_has_a_verdict_from_evidence_for_every_claim(path: Path) -> None:
-    """Each claim that a lab covers has a verdict, and the cell that shows it is there and has an output."""
-    notebook = load(path)
-    facts, cells = notebook.metadata["labkit"], {cell.id: cell for cell in notebook.cells}
-    assert set(facts["claims"]) == set(facts["covers"])
-    for claim, told in facts["claims"].items():
-        assert told["verdict"] in ("confirmed", "refuted", "depends", "not testable here"), claim
-        assert cells[told["cell"]].outputs, f"{claim}: the evidence cell {told['cell']} shows nothing"
-
-
-@pytest.mark.parametrize("path", each(LABS))
-def test_lab_is_pleasant_to_read(path: Path) -> None:
-    """A lab has 30 to 45 cells, half or more of them prose, code cells of a few lines, and small outputs."""
-    cells = load(path).cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
-    lines = [len([line for line in cell.source.splitlines() if line.strip()]) for cell in code]
-    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
-    assert 30 <= len(cells) <= 45
-    assert len(code) <= len(cells) / 2
-    assert max(lines) <= 15 and sorted(lines)[len(lines) // 2] <= 6
-    assert words >= 12 * sum(lines)
-    assert path.stat().st_size < 500_000
+def test_notebook_keeps_the_house_rules(path: Path, request: pytest.FixtureRequest) -> None:
+    """A notebook of either kind keeps every rule of `labkit.lab.rules`; what it breaks is told in words."""
+    if path.stem in STILL_TO_MOVE:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="its exercises have no checks yet"))
+    assert rules.violations(path) == []

@@ -47,7 +47,7 @@ ALLOWED = {
     "diagnosis": {"errors", "engine", "observe", "lifecycle"},
     "faults": {"errors", "labels", "engine"},
     "runbook": {"kernels", "errors", "labels", "paths", "engine", "observe", "lifecycle", "diagnosis"},
-    "lab": {"errors", "labels", "paths", "engine", "observe", "lifecycle"},
+    "lab": {"errors", "labels", "paths", "engine", "observe", "lifecycle", "kernels"},
     "widgets": {"errors", "engine", "observe", "lifecycle", "lab", "runbook"},
     "setup": {"errors", "engine", "doctor", "kernels", "progress"},
     "server": {"errors", "paths", "engine", "progress"},
