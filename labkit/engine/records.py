@@ -23,7 +23,18 @@ from labkit.engine.keeper import clear, erase
 from labkit.engine.processes import Process
 from labkit.errors import UsageError
 
-__all__ = ["NOTE", "Record", "bound_layers", "check_name", "collect", "elsewhere", "find", "listed", "stale"]
+__all__ = [
+    "NOTE",
+    "Record",
+    "bound_layers",
+    "check_name",
+    "collect",
+    "elsewhere",
+    "find",
+    "listed",
+    "running",
+    "stale",
+]
 
 NOTE = "engine.json"
 """In an engine's data folder: what it uses of home, and where its runtime folder is."""
@@ -107,6 +118,16 @@ def find(name: str) -> Record:
         expected=", ".join(record.id for record in records)
         or "(none runs: start one with `labkit engine start`)",
     )
+
+
+def running(name: str, key: str, owner: Process | None) -> Record | None:
+    """The record of the engine *name* that *owner* has under this *key*; of one that is starting, once it has started."""
+    wanted = {"name": name, "key": key, "owner": vars(owner) if owner else None}
+    while True:
+        found = [each for each in listed() if wanted.items() <= each.facts.items() and each.alive]
+        if not found or found[-1].facts["state"] == "ready":
+            return found[-1] if found else None
+        time.sleep(0.01)
 
 
 def stale() -> list[Record]:

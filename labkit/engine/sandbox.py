@@ -10,18 +10,28 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import paths
-from labkit.engine import Engine, cgroups, commandline, daemon, locks, packs, prepared, records, rootfs
+from labkit.engine import (
+    Engine,
+    cgroups,
+    commandline,
+    daemon,
+    keeping,
+    locks,
+    packs,
+    prepared,
+    records,
+    rootfs,
+)
 from labkit.engine.host import CommandFailed, Host, NamespaceHost
-from labkit.engine.keeper import GO, START_TIMEOUT, erase
+from labkit.engine.keeper import START_TIMEOUT, erase
 from labkit.engine.ports import PublishedPort, read_ports
 from labkit.engine.processes import Process
 from labkit.engine.records import Record
@@ -52,6 +62,7 @@ def open_sandbox(
     state: str | None = None,
     config: dict[str, Any] | None = None,
     owner: int | None = None,
+    key: str = "",
 ) -> Sandbox:
     """Start a private engine and return it when it answers.
 
@@ -60,6 +71,7 @@ def open_sandbox(
     else ``debian-13``).  *images*: names from the catalogue (`labkit.engine.images`) that shall be ready.
     *state*: a prepared state (`Engine.save`) to start from instead.  *config*: merged into ``daemon.json``.
     *owner*: the process with whose end the engine ends (default: this one; 0: none, see `start_detached`).
+    *key*: an engine of this name, key and owner that runs already is taken up again, with all that is on it.
 
     Raises `UsageError` for a bad argument, `LabkitError` when the pack or an image is missing, `EngineUnreachable` when
     this machine cannot run one, `EngineFailed` (with the end of the log) when the daemon does not start.
@@ -75,15 +87,35 @@ def open_sandbox(
         from labkit.engine.images import prepared_with
 
         state = prepared_with(images, found)
-    former = _by_name.pop(name, None)
-    if former is not None:
-        former.close()
     try:
         process = None if owner == DETACHED else Process.of(owner or os.getpid())
     except ProcessLookupError as error:
         raise UsageError("the owner of an engine has to be a running process", seen=str(error)) from None
-    engine = Sandbox(name, found, state, {**DEFAULT_CONFIG, **(config or {})}, process)
+    if key and (record := records.running(name, key, process)) and (again := _again(record, images, state)):
+        return again
+    former = _by_name.pop(name, None)
+    if former is not None:
+        former.close()
+    engine = Sandbox(name, found, state, {**DEFAULT_CONFIG, **(config or {})}, process, key)
     _by_name[name] = engine
+    return engine
+
+
+def _again(record: Record, images: Sequence[str], state: str | None) -> Sandbox | None:
+    """The engine that runs already, with *images*; None if its daemon has ended and does not start any more."""
+    engine = _by_name.get(record.facts["name"])
+    if engine is None or engine.id != record.id:
+        engine = _by_name[record.facts["name"]] = Sandbox.__new__(Sandbox)
+        engine.take_up(record)
+    try:
+        if not daemon.answers(record.folder / "run/docker.sock"):
+            engine.start()
+    except EngineFailed:
+        return None  # whoever opens the name again ends it
+    from labkit.engine.images import ensure
+
+    ensure(engine, images)
+    engine.state, engine.taken_up = state or engine.state, True
     return engine
 
 
@@ -114,19 +146,38 @@ class Sandbox(Engine):
 
     provider = "sandbox"
     owned = True
+    taken_up = False
+    """Whether it ran already when it was opened the last time, with all that is on it."""
 
     def __init__(
-        self, name: str, pack: packs.Pack, state: str | None, config: dict[str, Any], owner: Process | None
+        self,
+        name: str,
+        pack: packs.Pack,
+        state: str | None,
+        config: dict[str, Any],
+        owner: Process | None,
+        key: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.pack, self.state, self.config = name, pack, state, config
+        self.name, self.pack, self.state, self.config, self.key = name, pack, state, config, key
         self.id = f"{name}-{secrets.token_hex(3)}"
         self.folder = paths.runtime() / self.id
         self.data = paths.home() / "engines" / self.id
         self._owner = owner
         self._bound: list[str] = []  # image layers from the store
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._keeper: subprocess.Popen[bytes] | Record | None = None
         self._boot()
+
+    def take_up(self, record: Record) -> None:
+        """Become the handle of an engine that runs already."""
+        super().__init__()
+        facts = record.facts
+        self.name, self.pack, self.key = facts["name"], packs.find(facts["pack"]), facts["key"]
+        self.state, self.config, self._bound = facts["prepared"], facts["config"], facts["bound"]
+        self.id, self.folder, self.data = record.id, record.folder, Path(facts["data"])
+        self._owner = Process(**facts["owner"]) if facts["owner"] else None
+        self._keeper = record
+        self._host = NamespaceHost(Process(**facts["init"]), user=facts["rootless"])
 
     # -- from nothing to a daemon that answers
 
@@ -135,37 +186,19 @@ class Sandbox(Engine):
         if docker is None:
             paths.need_space(paths.home(), NEEDED_BYTES, "start an engine")
         try:
-            self._keeper = self._start_keeper()
+            self._keeper = keeper = keeping.start(self.folder, self.data)
             self.data.mkdir(parents=True)
             with locks.using(self.data):
                 with locks.working():
                     self._write_folders(docker)
-                self._await_keeper(self._keeper)
+                keeping.await_answer(keeper, f"{self.name!r} ({self.pack.name})")
         except BaseException:
             self._end()
             raise
-        self._finalizer = weakref.finalize(self, _terminate, self._keeper)
-
-    def _start_keeper(self) -> subprocess.Popen[bytes]:
-        """Start the keeper, before there is anything to clear away: it takes care of the folders from their first byte."""
-        code = "import sys; sys.path.insert(0, sys.argv[1]); from labkit.engine.keeper import main; sys.exit(main(*sys.argv[2:]))"
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                "-c",
-                code,
-                str(HERE.parent.parent),
-                str(self.folder),
-                str(self.data),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            start_new_session=True,
-        )
+        record = json.loads((self.folder / "engine.json").read_text(encoding="utf-8"))
+        self._host = NamespaceHost(Process(**record["init"]), user=record["rootless"])
+        if self._owner in (None, Process.current()):  # one with another owner outlives this process
+            self._finalizer = weakref.finalize(self, keeping.end, keeper)
 
     def _write_folders(self, docker: Path | None) -> None:
         for name in ("", "run", "host", "lower", "data", "upper"):
@@ -199,6 +232,9 @@ class Sandbox(Engine):
             "created": time.time(),
             "state": "starting",
             "pack": self.pack.name,
+            "key": self.key,
+            "prepared": self.state,
+            "config": self.config,
             "bound": self._bound,
             "folder": str(self.folder),
             "data": str(self.data),
@@ -233,21 +269,6 @@ class Sandbox(Engine):
         else:
             prepared.copy_into(found, self.data / "docker")
             self._bound = found.layers
-
-    def _await_keeper(self, keeper: subprocess.Popen[bytes]) -> None:
-        """Tell the keeper that the folders are written, and wait for its answer."""
-        assert keeper.stdin is not None and keeper.stdout is not None
-        with suppress(BrokenPipeError), keeper.stdin:
-            keeper.stdin.write(GO)
-        answer = keeper.stdout.read().decode(errors="replace")
-        if answer != "ready\n":
-            raise EngineFailed(
-                f"the engine {self.name!r} did not start ({self.pack.name})",
-                seen=answer.removeprefix("failed ").strip()[-1500:] or "its keeper ended without a word",
-                try_="labkit doctor",
-            )
-        record = json.loads((self.folder / "engine.json").read_text(encoding="utf-8"))
-        self._host = NamespaceHost(Process(**record["init"]), user=record["rootless"])
 
     # -- reaching it
 
@@ -370,7 +391,7 @@ class Sandbox(Engine):
         self._disconnect()
         if getattr(self, "_finalizer", None) is not None:
             self._finalizer.detach()
-        _terminate(self._keeper)
+        keeping.end(self._keeper)
         self._keeper = None
         for folder in (self.folder, self.data):
             if folder.exists():
@@ -380,9 +401,9 @@ class Sandbox(Engine):
         """Leave the engine running; this handle ends."""
         super().close()
         self._finalizer.detach()
-        if self._keeper is not None:
+        if isinstance(self._keeper, subprocess.Popen):
             self._keeper.returncode = 0  # nobody waits for it
-            self._keeper = None
+        self._keeper = None
         _by_name.pop(self.name, None)
 
     def close(self) -> None:
@@ -396,19 +417,3 @@ class Sandbox(Engine):
 
     def _repr_html_(self) -> str:
         return super()._repr_html_() if self._keeper is not None else f"<p>engine {self.name} (closed)</p>"
-
-
-def _terminate(keeper: subprocess.Popen[bytes] | None) -> None:
-    """Ask the keeper to end its engine, and wait until nothing of it is left."""
-    if keeper is None:
-        return
-    keeper.terminate()
-    try:
-        keeper.wait(15)
-    except subprocess.TimeoutExpired:
-        keeper.kill()
-        keeper.wait()
-    for pipe in (keeper.stdin, keeper.stdout):
-        if pipe is not None:
-            with suppress(BrokenPipeError):
-                pipe.close()

@@ -1,0 +1,104 @@
+"""A lab that is open: its engine and name, what one asks of them in a cell, and the ways back to a known state."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from labkit.errors import Refused
+from labkit.lab import evidence, needs, tidying, waiting
+from labkit.lab.binding import Bound
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+    from labkit.lab.book import Book
+
+__all__ = ["Session"]
+
+
+class Session:
+    """What ``labkit.lab.open`` gives.  *book*: the lab's notebook; *name*: what the lab's containers are called.
+
+    *ends_with*: what ends a private engine.
+    """
+
+    def __init__(self, book: Book, engine: Engine, name: str, *, ends_with: str = "this notebook") -> None:
+        self.book, self.engine, self.name = book, engine, name
+        self._ends_with = ends_with
+        self._found = _inventory(engine) if getattr(engine, "taken_up", False) else None
+
+    able = Bound(needs.able)
+    freezer = Bound(evidence.freezer)
+    happened = Bound(evidence.happened)
+    inspected = Bound(waiting.inspected)
+    said = Bound(waiting.said)
+    seconds = Bound(evidence.seconds)
+    signals = Bound(evidence.signals)
+    state = Bound(waiting.state)
+    undeletable = Bound(evidence.undeletable)
+    until = Bound(waiting.until)
+    until_says = Bound(waiting.until_says)
+    watch = Bound(waiting.watch)
+    writable_layer = Bound(evidence.writable_layer)
+
+    # -- the ways back
+
+    def reset(self) -> None:
+        """The pristine start of the lab: an engine as it was when it was opened for the first time, with its images ready.
+
+        The progress stays.  Raises `Refused` on a shared engine.
+        """
+        if not self.engine.owned:
+            raise Refused(
+                "a shared engine is not reset",
+                seen=f"{self.engine.name}, reached at {self.engine.url}",
+                try_="lab.tidy() removes what this lab has made there",
+            )
+        self.engine.reset()
+        self._found = None
+
+    def tidy(self) -> None:
+        """Remove the lab's containers and volumes, and nothing else; see `labkit.lab.tidy`."""
+        tidying.tidy(self.engine, self.name)
+
+    def close(self) -> None:
+        """End a private engine with all that is on it, before its time; let go of a shared one."""
+        self.engine.close()
+
+    # -- how it looks
+
+    def _lines(self) -> list[str]:
+        """Where the engine comes from, with what it ends, and what was found on it."""
+        kind = (
+            f"private: it ends with {self._ends_with}"
+            if self.engine.owned
+            else f"shared, reached at {self.engine.url}"
+        )
+        lines = [f"engine: {self.engine.name}, provider {self.engine.provider} ({kind})"]
+        if self._found is not None:
+            lines += [
+                f"taken up again, with what is on it: {self._found}",
+                "for the start of the lab: lab.reset()",
+            ]
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _repr_html_(self) -> str:
+        title = f"<b>{html.escape(self.book.title)}</b>"
+        return "<p>" + "<br>".join([title, *map(html.escape, self._lines())]) + "</p>"
+
+
+def _inventory(engine: Engine) -> str:
+    """The names of what a learner has made on *engine*, a kind after the other."""
+    client = engine.client
+    kinds = {
+        "containers": [found.name for found in client.containers.list(all=True, ignore_removed=True)],
+        "volumes": [found.name for found in client.volumes.list()],
+        "networks": [
+            found.name for found in client.networks.list() if found.name not in ("bridge", "host", "none")
+        ],
+    }
+    told = [f"{kind} {', '.join(sorted(names))}" for kind, names in kinds.items() if names]
+    return "; ".join(told) or "nothing"

@@ -1,0 +1,145 @@
+"""A lab's session: opened, taken up again, reset, on a private engine and on a shared one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import labkit.lab
+from labkit.engine import Engine, records
+from labkit.errors import Refused, UsageError
+from labkit.lab import book, opening
+from tests.notebooks import ROOT
+
+LAB = "30-container-states"
+
+
+@pytest.fixture
+def session() -> Iterator[labkit.lab.Session]:
+    """A lab of this process, open."""
+    opened = labkit.lab.open(LAB, name="ada", image="busybox:lab")
+    yield opened
+    opened.close()
+
+
+def in_a_kernel(server: subprocess.Popen[bytes], notebook: Path, code: str) -> Any:
+    """What *code*, in a process that *server* has started for *notebook*, finds of its `lab`."""
+    environ = {**os.environ, "JPY_SESSION_NAME": str(notebook), "JPY_PARENT_PID": str(server.pid)}
+    source = f"""
+        import json, os, labkit.lab
+        lab = labkit.lab.open({LAB!r}, name="ada", image="busybox:lab")
+        {code}
+        print(json.dumps([lab.engine.id, repr(lab), sorted(c.name for c in lab.engine.client.containers.list(all=True))]))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(source)]
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_restarted_kernel_takes_its_engine_up_again(tmp_path: Path) -> None:
+    """With all that is on it, said in words; a copy of the notebook has an engine of its own; both end with the server."""
+    create = 'lab.engine.client.containers.create("busybox:lab", name="ada")'
+    server = subprocess.Popen(["sleep", "1000"])
+    try:
+        first, told, _ = in_a_kernel(server, tmp_path / "a.ipynb", create)
+        assert "private: it ends with the notebook server" in told and "again" not in told
+        again, told, found = in_a_kernel(server, tmp_path / "a.ipynb", "")
+        assert (again, found) == (first, ["ada"])
+        assert "taken up again, with what is on it: containers ada" in told and "lab.reset()" in told
+        copy, _, found = in_a_kernel(server, tmp_path / "copy of a.ipynb", "")
+        assert copy != first and found == []
+        again, told, found = in_a_kernel(server, tmp_path / "a.ipynb", "lab.reset()")
+        assert (again, found) == (first, []) and "taken up" not in told
+    finally:
+        server.kill()
+        server.wait()
+    end = time.monotonic() + 15
+    while {first, copy} & {record.id for record in records.listed()} and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not {first, copy} & {record.id for record in records.listed()}
+
+
+def test_reset_is_the_start_again(session: labkit.lab.Session, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was made is gone, the image is there, the address and the session's own functions are the same."""
+    before = session.engine.url
+    session.engine.client.containers.run("busybox:lab", ["sleep", "100"], name="ada", detach=True)
+    session.engine.client.volumes.create("ada-letters")
+    assert session.state("ada") == "running"
+    again = labkit.lab.open(LAB, name="ada", image="busybox:lab")
+    assert again.engine is session.engine
+    assert "what is on it: containers ada; volumes ada-letters" in capsys.readouterr().out
+    session.reset()
+    assert session.state("ada") == "removed"
+    assert session.engine.client.volumes.list() == []
+    assert session.engine.client.images.get("busybox:lab")
+    assert session.engine.url == before == os.environ["DOCKER_HOST"]
+
+
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_a_shared_engine_is_not_reset(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal names the engine and the way to tidy up, which leaves what is not the lab's."""
+    monkeypatch.setenv("LABKIT_PROVIDER", "attach")
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    engine.client.containers.create("busybox:lab", name="theirs")
+    shared = labkit.lab.open(LAB, name="ada", image="busybox:lab")
+    assert f"shared, reached at {engine.url}" in repr(shared)
+    shared.engine.client.containers.create("busybox:lab", name="ada")
+    with pytest.raises(Refused, match=r"lab\.tidy\(\)") as caught:
+        shared.reset()
+    assert engine.url in str(caught.value) and shared.state("ada") == "created"
+    with pytest.raises(Refused, match="taken"):
+        labkit.lab.open(LAB, name="ada", image="busybox:lab")
+    shared.tidy()
+    assert (shared.state("ada"), shared.state("theirs")) == ("removed", "created")
+    shared.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("30-container-state", "ada", "busybox:lab"), "open('30-container-states', …)"),
+        (("nosuch", "ada", "busybox:lab"), "'nosuch'"),
+        (("../notebooks/30-container-states", "ada", "busybox:lab"), "no such lab"),
+        (("", "ada", "busybox:lab"), "no such lab"),
+        ((7, "ada", "busybox:lab"), "no such lab"),
+        ((LAB, "ada lovelace", "busybox:lab"), "cannot have this name"),
+        ((LAB, None, "busybox:lab"), "cannot have this name"),
+        ((LAB, "ada", "busybox"), "no such image"),
+        ((LAB, "ada", "$(touch x)"), "no such image"),
+        ((LAB, "ada", 7), "no such image"),
+    ],
+)
+def test_a_mistake_is_one_message_and_starts_nothing(
+    arguments: tuple[Any, Any, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lab, a name or an image that there cannot be: what was seen, what would do, and no engine."""
+    monkeypatch.setattr(opening, "open_engine", None)
+    stem, name, image = arguments
+    with pytest.raises(UsageError) as caught:
+        labkit.lab.open(stem, name=name, image=image)
+    assert message in str(caught.value) and "seen:" in str(caught.value)
+
+
+def test_functions_are_bound_with_their_signature(session: labkit.lab.Session) -> None:
+    """`lab.until` takes what `until` takes but the engine, and its help says so."""
+    import inspect
+
+    assert list(inspect.signature(session.until).parameters) == ["container", "wanted", "restarts", "seconds"]
+    assert "Wait until" in str(session.until.__doc__)
+
+
+def test_the_notebook_is_read() -> None:
+    """Title and summary, cells with their ids and tags; exercises and sections as the metadata tell them."""
+    found = book.find(LAB)
+    assert found.title == "The life of a container" and found.is_lab
+    assert found.cell("parameters") is not None and "parameters" in found.cell("parameters").tags  # type: ignore[union-attr]
+    assert found in book.labs()
