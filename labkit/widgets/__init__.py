@@ -9,12 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.widgets.pictures import Picture
     from labkit.widgets.plans import Decision, decision
-    from labkit.widgets.states import Picture, StateMachine, picture
+    from labkit.widgets.states import StateMachine, picture
 
 __all__ = ["Decision", "Picture", "StateMachine", "decision", "picture"]
 
-_HOMES = {"plans": ["Decision", "decision"], "states": ["Picture", "StateMachine", "picture"]}
+_HOMES = {
+    "pictures": ["Picture"],
+    "plans": ["Decision", "decision"],
+    "states": ["StateMachine", "picture"],
+}
 
 
 def __getattr__(name: str) -> Any:

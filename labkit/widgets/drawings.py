@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 import drawsvg as draw
 
 from labkit.lifecycle import DELAY, DELETED, ENDS, RESISTS
+from labkit.widgets.pictures import finished, hint, label, sheet
 from labkit.widgets.walks import Step
 
 __all__ = ["EDGES", "Edge", "draw_states"]
@@ -184,47 +184,39 @@ EDGES = (
 )
 
 STYLE = """
-.lk{--ink:#1f2328;--mute:#656d76;--line:#8c959f;--paper:#fff;--soft:#f6f8fa;--lit:#0969da;--on:#fff;--bad:#cf222e}
-@media (prefers-color-scheme:dark){.lk:not([data-theme=light]){--ink:#e6edf3;--mute:#9198a1;--line:#6e7681;
---paper:#111418;--soft:#1a1f26;--lit:#4493f8;--on:#0d1117;--bad:#f85149}}
-.lk[data-theme=dark]{--ink:#e6edf3;--mute:#9198a1;--line:#6e7681;
---paper:#111418;--soft:#1a1f26;--lit:#4493f8;--on:#0d1117;--bad:#f85149}
-.lk text{font:13px system-ui,sans-serif;fill:var(--mute)}
-.lk .paper{fill:var(--paper);stroke:var(--line);stroke-opacity:.35}
-.lk .zone{fill:var(--soft)}
-.lk .edge{fill:none;stroke:var(--line);stroke-width:1.4}
-.lk .tip{fill:var(--line)}
-.lk text.command,.lk text.forced{font:600 13px ui-monospace,monospace}
-.lk text.automatic{font-style:italic}
-.lk .automatic.edge{stroke-dasharray:2 4;stroke-linecap:round}
-.lk .forced.edge{stroke:var(--bad);stroke-dasharray:8 4}
-.lk .forced.tip,.lk text.forced{fill:var(--bad)}
-.lk .walked.edge{stroke:var(--lit);stroke-width:2.4}
-.lk .walked.tip{fill:var(--lit)}
-.lk text.walked{fill:var(--ink)}
-.lk .state{fill:var(--paper);stroke:var(--line);stroke-width:1.4}
-.lk .gone.state{stroke-dasharray:4 4}
-.lk .visited.state{stroke:var(--lit);stroke-width:2}
-.lk .now.state{fill:var(--lit);stroke:var(--lit);stroke-width:2}
-.lk .now.dead.state{fill:var(--bad);stroke:var(--bad)}
-.lk text.name{font-size:15px;fill:var(--ink)}
-.lk text.now.name{font-weight:700;fill:var(--on)}
-.lk .badge{fill:var(--paper);stroke:var(--lit);stroke-width:1.4}
-.lk text.step{font:600 11px system-ui,sans-serif;fill:var(--lit)}
-.lk text.title{font-size:14px;fill:var(--ink)}
-.lk .birth{fill:var(--line)}
-.lk .birth.now{fill:var(--lit);stroke:var(--lit);stroke-width:6;stroke-opacity:.3}
+.lk-states .edge{fill:none;stroke:var(--line);stroke-width:1.4}
+.lk-states .tip{fill:var(--line)}
+.lk-states text.command,.lk-states text.forced{font:600 13px ui-monospace,monospace}
+.lk-states text.automatic{font-style:italic}
+.lk-states .automatic.edge{stroke-dasharray:2 4;stroke-linecap:round}
+.lk-states .forced.edge{stroke:var(--bad);stroke-dasharray:8 4}
+.lk-states .forced.tip,.lk-states text.forced{fill:var(--bad)}
+.lk-states .walked.edge{stroke:var(--lit);stroke-width:2.4}
+.lk-states .walked.tip{fill:var(--lit)}
+.lk-states text.walked{fill:var(--ink)}
+.lk-states .state{fill:var(--paper);stroke:var(--line);stroke-width:1.4}
+.lk-states .gone.state{stroke-dasharray:4 4}
+.lk-states .visited.state{stroke:var(--lit);stroke-width:2}
+.lk-states .now.state{fill:var(--lit);stroke:var(--lit);stroke-width:2}
+.lk-states .now.dead.state{fill:var(--bad);stroke:var(--bad)}
+.lk-states text.name{font-size:15px;fill:var(--ink)}
+.lk-states text.now.name{font-weight:700;fill:var(--on)}
+.lk-states .badge{fill:var(--paper);stroke:var(--lit);stroke-width:1.4}
+.lk-states text.step{font:600 11px system-ui,sans-serif;fill:var(--lit)}
+.lk-states .birth{fill:var(--line)}
+.lk-states .birth.now{fill:var(--lit);stroke:var(--lit);stroke-width:6;stroke-opacity:.3}
 """
 
 
-def draw_states(present: str, steps: Sequence[Step] = (), title: str = "") -> str:
+def draw_states(
+    present: str, steps: Sequence[Step] = (), title: str = "", text: str = "", now: str = ""
+) -> str:
     """The state machine as SVG: *present* lit, the *steps* walked so far numbered along the edges.
 
-    The same arguments give the same text: no ids, no times.
+    *text*: for screen readers.  *now*: what is shown on hovering over the present state.  The same arguments give the same
+    text: no ids, no times.
     """
-    drawing = draw.Drawing(WIDTH, HEIGHT, class_="lk", role="img", aria_label=html.escape(title or present))
-    drawing.append_css(" ".join(STYLE.split()))
-    drawing.append(draw.Rectangle(0.5, 0.5, WIDTH - 1, HEIGHT - 1, rx=10, class_="paper"))
+    drawing = sheet(WIDTH, HEIGHT, "states", text or title or present, STYLE)
     _draw_zones(drawing)
     born = bool(steps) or present != "removed"
     drawing.append(draw.Circle(*BIRTH, 7, class_="birth" if born else "birth now"))
@@ -232,22 +224,10 @@ def draw_states(present: str, steps: Sequence[Step] = (), title: str = "") -> st
         _draw_edge(drawing, edge, _numbers(edge, steps))
     visited = {step.target for step in steps}
     for state in PLACES:
-        _draw_state(drawing, state, present if born else "", visited)
+        _draw_state(drawing, state, present if born else "", visited, now)
     if title:
-        drawing.append(_text(title, (20, 28), "title", "start"))
-    return _plain(drawing.as_svg())
-
-
-def _plain(svg: str) -> str:
-    """Only the ``<svg>`` element, able to shrink with the page."""
-    svg = (
-        svg[svg.index("<svg") :]
-        .replace("/*<![CDATA[*/", "")
-        .replace("/*]]>*/", "")
-        .replace("<defs>\n</defs>\n", "")
-    )
-    svg = svg.replace(f'width="{WIDTH}" height="{HEIGHT}"', 'width="{}" height="{}"'.format(*SHOWN), 1)
-    return svg.replace("<svg", '<svg style="max-width:100%;height:auto"', 1)
+        drawing.append(label(title, (20, 28), "title", width=500))
+    return finished(drawing, SHOWN)
 
 
 def _draw_zones(drawing: draw.Drawing) -> None:
@@ -294,7 +274,7 @@ def _draw_badge(drawing: draw.Drawing, edge: Edge, numbers: list[str]) -> None:
         drawing.append(_text(row, (left + width / 2, top + 13 + 13 * line), "step"))
 
 
-def _draw_state(drawing: draw.Drawing, state: str, present: str, visited: set[str]) -> None:
+def _draw_state(drawing: draw.Drawing, state: str, present: str, visited: set[str], now: str) -> None:
     (x, y), (width, height) = PLACES[state], PILL
     look = (
         [state]
@@ -305,7 +285,7 @@ def _draw_state(drawing: draw.Drawing, state: str, present: str, visited: set[st
     body = draw.Rectangle(
         x - width / 2, y - height / 2, width, height, rx=height / 2, class_=" ".join(["state", *look])
     )
-    drawing.append(body)
+    drawing.append(hint(body, now) if now and state == present else body)
     drawing.append(_text(state, (x, y + 5), "name now" if state == present else "name"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.lifecycle import ENDS, TRANSITIONS
+from labkit.lifecycle import COMMANDS, ENDS, TRANSITIONS, answer, possible
 from labkit.observe import Event, events
 from labkit.widgets.drawings import draw_states
 from labkit.widgets.walks import Step, walk
@@ -13,7 +13,7 @@ from labkit.widgets.walks import Step, walk
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["History", "describe"]
+__all__ = ["History", "describe", "refused"]
 
 
 class History:
@@ -22,6 +22,7 @@ class History:
     def __init__(self, engine: Engine, name: str) -> None:
         self.engine, self.name = engine, name
         self.present = "removed"
+        self.version = str(engine.client.version()["Version"])
         self._events: dict[tuple[int, str], Event] = {}
         self._policy = "no"
         self._origin = "removed"
@@ -72,17 +73,27 @@ class History:
 
     @property
     def svg(self) -> str:
-        return draw_states(self.present, self.steps, _heading(self.name, self.present, self.steps))
+        heading = _heading(self.name, self.present, self.steps)
+        return draw_states(self.present, self.steps, heading, self.text, self.refusals)
 
     @property
     def text(self) -> str:
-        return describe(self.name, self.present, self.steps, self._policy)
+        return describe(self.name, self.present, self.steps, self._policy, self.version)
+
+    @property
+    def refusals(self) -> str:
+        """What the engine answers to the commands that are illegal now, below a line that says so; empty where all are legal."""
+        lines = refused(self.name, self.present, self.version)
+        return "\n".join([f"refused while {self.name} is {self.present}:", *lines]) if lines else ""
 
 
-def describe(name: str, present: str, steps: Sequence[Step], policy: str = "no") -> str:
-    """The picture in words: the present state, the way walked so far, and what is possible from here.
+def describe(
+    name: str, present: str, steps: Sequence[Step], policy: str = "no", version: str = "26.1"
+) -> str:
+    """The picture in words: the present state, the way walked so far, what is possible from here, and what is refused.
 
-    *policy*: the restart policy, which decides where an end of the process leads.
+    *policy*: the restart policy, which decides where an end of the process leads.  *version*: the engine's, whose words
+    a refusal has.
     """
     lines = [_heading(name, present, steps)]
     if steps:
@@ -92,7 +103,21 @@ def describe(name: str, present: str, steps: Sequence[Step], policy: str = "no")
         for head, ways in (("from here:", _ways(present)), ("by itself:", _own(present, policy)))
         if ways
     ]
+    heads = ["refused:", *[""] * len(COMMANDS)]
+    lines += [
+        f"{head:<12} {words}" for head, words in zip(heads, refused(name, present, version), strict=False)
+    ]
     return "\n".join(lines)
+
+
+def refused(name: str, state: str, version: str) -> list[str]:
+    """The commands that the engine of this *version* refuses while *name* is in that *state*, and its words."""
+    commands: dict[str, list[str]] = {}
+    for command in COMMANDS:
+        if words := answer(state, command).refused:
+            said = words.said_by(version).format(id="‹id›", name=name)
+            commands.setdefault(said, []).append(command)
+    return [f"{', '.join(each)}: {said}" for said, each in commands.items()]
 
 
 def _heading(name: str, present: str, steps: Sequence[Step]) -> str:
@@ -107,9 +132,8 @@ def _step(step: Step) -> str:
 def _ways(state: str) -> str:
     """The commands that lead on from *state*, those to the same state together."""
     causes: dict[str, list[str]] = {}
-    for way in TRANSITIONS:
-        if way.source == state and way.kind != "automatic":
-            causes.setdefault(way.target, []).append(way.cause)
+    for way in possible(state):
+        causes.setdefault(way.target, []).append(way.command)
     return "; ".join(f"{', '.join(found)} → {target}" for target, found in causes.items())
 
 

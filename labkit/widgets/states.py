@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import anywidget
-import traitlets
 
 from labkit.observe import Event
 from labkit.widgets.histories import History
+from labkit.widgets.live import Live
+from labkit.widgets.pictures import Picture
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Picture", "StateMachine", "picture"]
+__all__ = ["StateMachine", "picture"]
 
 LOOK_EVERY = 0.25
 """Seconds between looks at the container; needed for what the engine tells no event of (``removing``, ``dead``)."""
@@ -25,71 +23,18 @@ PATIENCE = 20
 """Looks in vain, one after the other, after which the engine counts as gone."""
 
 
-@dataclass(frozen=True, repr=False)
-class Picture:
-    """A still: *svg* in a notebook, *text* everywhere else."""
-
-    svg: str
-    text: str
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"image/svg+xml": self.svg, "text/plain": self.text}
-
-    def __repr__(self) -> str:
-        return self.text
-
-
 def picture(engine: Engine, container: str) -> Picture:
     """The state machine of *container* (its name) now, with the way it walked as far as the engine's log tells it."""
     history = History(engine, container)
     return Picture(history.svg, history.text)
 
 
-class StateMachine(anywidget.AnyWidget):
+class StateMachine(Live):
     """The state machine of *container* (its name; it need not exist yet), live: the present state is lit.
 
     Follows the engine until `stop` or `close`, or until the engine is gone.  Printed, it says the same in words.  A new one for
     the same container takes over from the former.
     """
-
-    _esm = """
-    function theme(svg) {
-      const light = document.body.dataset.jpThemeLight;
-      if (light) svg?.setAttribute("data-theme", light === "true" ? "light" : "dark");
-    }
-    export default {
-      render({ model, el }) {
-        const draw = () => {
-          el.innerHTML = model.get("svg");
-          const svg = el.querySelector("svg");
-          svg.setAttribute("aria-label", model.get("text"));
-          theme(svg);
-          fit();
-        };
-        // in a view of its own (Create New View for Cell Output) the picture is as large as the pane
-        const fit = () => {
-          const pane = el.closest(".jp-LinkedOutputView"), svg = el.querySelector("svg");
-          if (pane && svg) {
-            const width = pane.clientWidth - 24, height = pane.clientHeight - 24, { viewBox } = svg;
-            const scale = Math.min(width / viewBox.baseVal.width, height / viewBox.baseVal.height);
-            if (scale > 0) svg.style.cssText = `width:${scale * viewBox.baseVal.width}px;max-width:none;height:auto`;
-          }
-        };
-        const resized = new ResizeObserver(fit);
-        requestAnimationFrame(() => {
-          const pane = el.closest(".jp-LinkedOutputView");
-          if (pane) { resized.observe(pane); fit(); }
-        });
-        draw();
-        model.on("change:svg", draw);
-        const watch = new MutationObserver(() => theme(el.querySelector("svg")));
-        watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-        return () => { model.off("change:svg", draw); watch.disconnect(); resized.disconnect(); };
-      },
-    };
-    """
-    svg = traitlets.Unicode().tag(sync=True)
-    text = traitlets.Unicode().tag(sync=True)
 
     _live: ClassVar[dict[tuple[str, str], StateMachine]] = {}
 
@@ -99,7 +44,7 @@ class StateMachine(anywidget.AnyWidget):
         self._done = threading.Event()
         self._wake = threading.Event()
         self._stream: Any = None
-        super().__init__(svg=self._history.svg, text=self._history.text)
+        super().__init__(svg=self._history.svg, text=self._history.text, more=self._history.refusals)
         former = self._live.pop((engine.id, container), None)
         if former is not None:
             former.stop()
@@ -120,8 +65,9 @@ class StateMachine(anywidget.AnyWidget):
 
     def picture(self) -> Picture:
         """A still of this moment."""
-        self._refresh()
-        return Picture(self.svg, self.text)
+        if self.following:
+            self._refresh()
+        return super().picture()
 
     def close(self) -> None:
         """Stop following, and take the live picture away."""
@@ -141,8 +87,7 @@ class StateMachine(anywidget.AnyWidget):
             self._show()
 
     def _show(self) -> None:
-        with self.hold_sync():  # one message: who sees the new picture also has its text
-            self.svg, self.text = self._history.svg, self._history.text
+        self.show(self._history.svg, self._history.text, self._history.refusals)
 
     def _follow(self) -> None:
         """Show what has changed when an event came, or a look says so; give up when the engine is gone."""
@@ -176,13 +121,3 @@ class StateMachine(anywidget.AnyWidget):
                         )
                     self._wake.set()
             self._done.wait(LOOK_EVERY)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The live view, and for those that cannot show it (exported pages, screen readers) the still and the text."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        still = self.picture() if self.following else Picture(self.svg, self.text)
-        return {**data, **still._repr_mimebundle_()}, metadata
-
-    def __repr__(self) -> str:
-        return self.text

@@ -8,7 +8,7 @@ import pytest
 
 from labkit.lifecycle import STATES, TRANSITIONS
 from labkit.widgets.drawings import EDGES, PLACES, draw_states
-from labkit.widgets.histories import describe
+from labkit.widgets.histories import describe, refused
 from labkit.widgets.walks import Step
 
 WAY = [
@@ -98,7 +98,7 @@ def test_no_badge_lies_on_another_arrow_or_label() -> None:
 )
 def test_what_happens_by_itself_depends_on_the_restart_policy(policy: str, own: str) -> None:
     """Without a policy no restart is told of, and with one that always restarts no end."""
-    assert describe("web", "running", WAY[:2], policy).splitlines()[-1] == f"by itself:   {own}"
+    assert f"by itself:   {own}" in describe("web", "running", WAY[:2], policy).splitlines()
 
 
 def test_the_same_facts_give_the_same_picture() -> None:
@@ -112,9 +112,28 @@ def test_names_are_escaped() -> None:
 
 
 def test_the_text_says_what_the_picture_shows() -> None:
-    """The text has the present state, the way, and where it can go from here."""
+    """The text has the present state, the way, where it can go from here, and what the engine refuses and how."""
     assert describe("web", "paused", WAY) == (
         "web is paused\n"
         "way so far:  1 create → created, 2 start → running, 3 pause → paused\n"
-        "from here:   unpause, restart → running; stop, kill → exited; rm -f → removing"
+        "from here:   stop, kill → exited; unpause, restart → running; rm -f → removing\n"
+        'refused:     create: Conflict. The container name "/web" is already in use by container "‹id›". You have to '
+        "remove (or rename) that container to be able to reuse that name.\n"
+        "             start: cannot start a paused container, try unpause instead\n"
+        "             pause: Container ‹id› is already paused\n"
+        "             exec: Container web is paused, unpause the container before exec\n"
+        '             rm: cannot remove container "/web": container is paused and must be unpaused first'
     )
+
+
+def test_refusals_are_in_the_engines_own_words() -> None:
+    """Each version's words are its own, and a legal command is not among the refused ones."""
+    assert "exec: Container ‹id› is not running" in "\n".join(refused("web", "exited", "20.10.24"))
+    now = "\n".join(refused("web", "exited", "26.1.5"))
+    assert "pause, exec: container ‹id› is not running" in now and "start" not in now
+
+
+def test_the_present_state_says_on_hovering_what_is_refused() -> None:
+    """The title of the lit state is the refusals; no other state has one."""
+    (lit,) = classes(draw_states("paused", WAY, now="start: cannot start"), "state now")
+    assert [title.text for title in lit] == ["start: cannot start"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import docker.errors
 import pytest
 
 from labkit.engine import Engine
+from labkit.lab.commands import without_ids
 from labkit.widgets import StateMachine, picture
 
 
@@ -60,7 +62,8 @@ def test_widget_without_a_front_end_shows_still_and_text(machine: StateMachine) 
 def test_other_containers_are_none_of_its_business(engine: Engine) -> None:
     """A container whose name merely begins the same way leaves the picture alone."""
     engine.client.containers.create("busybox:lab", name="lone-2")
-    assert picture(engine, "lone").text == "there is no lone yet\nfrom here:   create → created"
+    still = picture(engine, "lone").text.splitlines()
+    assert still[:2] == ["there is no lone yet", "from here:   create → created"]
 
 
 def test_it_stops_when_closed(engine: Engine) -> None:
@@ -82,3 +85,12 @@ def test_it_stops_when_the_engine_is_gone(
 
     monkeypatch.setattr(machine._history, "_ask", gone)
     until(lambda: not machine.following)
+
+
+def test_what_it_says_is_refused_the_engine_refuses_so(engine: Engine) -> None:
+    """The refusals of a running container, in the picture's words, are those that this engine gives."""
+    run(engine)
+    with pytest.raises(docker.errors.APIError) as refusal:
+        engine.client.api.remove_container("web")
+    said = without_ids(str(refusal.value.explanation))
+    assert f"rm: {said}" in picture(engine, "web").text.replace("\n             ", "\n")

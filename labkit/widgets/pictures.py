@@ -1,0 +1,136 @@
+"""What all pictures have in common: one palette for light and dark, labels that fit their place, and the still form."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import drawsvg as draw
+
+__all__ = ["WIDTH", "Picture", "clean", "finished", "fitted", "hint", "label", "sheet", "width_of"]
+
+WIDTH = 760
+"""Of a picture, where its content does not ask for another: fits beside JupyterLab's file browser."""
+
+PALETTE = """
+.lk{--ink:#1f2328;--mute:#59636e;--line:#8c959f;--paper:#fff;--soft:#f6f8fa;--lit:#0969da;--on:#fff;--bad:#cf222e;
+--warn:#9a6700;--good:#1a7f37}
+@media (prefers-color-scheme:dark){.lk:not([data-theme=light]){--ink:#e6edf3;--mute:#9198a1;--line:#6e7681;
+--paper:#111418;--soft:#1a1f26;--lit:#4493f8;--on:#0d1117;--bad:#f85149;--warn:#d29922;--good:#3fb950}}
+.lk[data-theme=dark]{--ink:#e6edf3;--mute:#9198a1;--line:#6e7681;
+--paper:#111418;--soft:#1a1f26;--lit:#4493f8;--on:#0d1117;--bad:#f85149;--warn:#d29922;--good:#3fb950}
+.lk text{font:13px system-ui,sans-serif;fill:var(--mute)}
+.lk text.mono{font:12px ui-monospace,monospace}
+.lk text.small{font-size:11px}
+.lk text.title{font-size:14px;fill:var(--ink)}
+.lk text.strong{font-weight:600;fill:var(--ink)}
+.lk text.bad{fill:var(--bad)}
+.lk text.warn{fill:var(--warn)}
+.lk .paper{fill:var(--paper);stroke:var(--line);stroke-opacity:.35}
+.lk .box{fill:var(--paper);stroke:var(--line)}
+.lk .zone{fill:var(--soft)}
+"""
+"""Follows the page where that says what it is (``data-theme``), else the reader's system."""
+
+Anchor = Literal["start", "middle", "end"]
+
+_UNDRAWABLE = re.compile(
+    "[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u202a-\u202e\u2066-\u2069]"
+)
+"""What XML 1.0 has no place for, and what turns the direction of all text after it."""
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """A still: *svg* in a notebook, *text* everywhere else."""
+
+    svg: str
+    text: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"image/svg+xml": self.svg, "text/plain": self.text}
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def sheet(width: int, height: int, kind: str, text: str, style: str = "") -> draw.Drawing:
+    """An empty drawing of *kind* (its class is ``lk-kind``; *style* is written for that), with *text* for screen readers."""
+    spoken = html.escape(clean(text)).replace("\n", "&#10;")
+    drawing = draw.Drawing(width, height, class_=f"lk lk-{kind}", role="img", aria_label=spoken)
+    drawing.append_css(" ".join((PALETTE + style).split()))
+    drawing.append(draw.Rectangle(0.5, 0.5, width - 1, height - 1, rx=10, class_="paper"))
+    return drawing
+
+
+def finished(drawing: draw.Drawing, shown: tuple[int, int] | None = None) -> str:
+    """Only the ``<svg>`` element, able to shrink with the page; *shown*: the size where there is room."""
+    svg: str = drawing.as_svg()
+    svg = svg[svg.index("<svg") :].replace("/*<![CDATA[*/", "").replace("/*]]>*/", "")
+    svg = svg.replace("<defs>\n</defs>\n", "")
+    if shown:
+        size = f'width="{drawing.width}" height="{drawing.height}"'
+        svg = svg.replace(size, 'width="{}" height="{}"'.format(*shown), 1)
+    return svg.replace("<svg", '<svg style="max-width:100%;height:auto"', 1)
+
+
+def label(
+    text: object, at: tuple[float, float], look: str = "", *, width: float = 0, anchor: Anchor = "start"
+) -> draw.Text:
+    """*text* at a place, in one line; cut to *width* pixels, if given, with all of it to be read on hovering."""
+    whole = " ".join(clean(str(text)).split())
+    shown = fitted(whole, width, look) if width else whole
+    drawn = draw.Text(shown, 13, *at, class_=look or None, text_anchor=anchor)
+    if shown != whole:
+        drawn.append_title(whole)
+    return drawn
+
+
+def hint(element: Any, text: str) -> Any:
+    """*element*, which shows *text* on hovering."""
+    element.append_title(clean(text))
+    return element
+
+
+def clean(text: str) -> str:
+    """*text* with a mark in place of each character that a picture cannot hold, and no other space than blank and newline."""
+    return _UNDRAWABLE.sub("\ufffd", text.expandtabs(1).replace("\r", " "))
+
+
+def fitted(text: str, width: float, look: str = "") -> str:
+    """As much of *text* as fits into *width* pixels in the *look* of its label, with an ellipsis for the rest."""
+    if width_of(text, look) <= width:
+        return text
+    room = width - width_of("…", look)
+    for count, letter in enumerate(text):
+        room -= width_of(letter, look)
+        if room < 0:
+            return text[:count].rstrip() + "…"
+    return text
+
+
+def width_of(text: str, look: str = "") -> float:
+    """About how many pixels *text* takes in that *look*, rather more than less."""
+    looks = look.split()
+    if "mono" in looks:
+        return sum(map(_cells, text)) * 12 * 0.61
+    return sum(map(_share, text)) * (11 if "small" in looks else 13)
+
+
+def _share(letter: str) -> float:
+    """The width of a letter, of the font's size."""
+    if letter in "iljtfrI.,:;'|!()[]/ ":
+        return 0.39
+    if letter in "mwMW@%—…":
+        return 0.98
+    return _cells(letter) * (0.72 if letter.isupper() else 0.61)
+
+
+def _cells(letter: str) -> int:
+    """The cells that a letter takes in a terminal."""
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
