@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from labkit.errors import Refused
-from labkit.lab import evidence, needs, tidying, waiting
+from labkit.lab import evidence, needs, registries, tidying, waiting
 from labkit.lab.binding import Bound
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Session:
     freezer = Bound(evidence.freezer)
     happened = Bound(evidence.happened)
     inspected = Bound(waiting.inspected)
+    registry = Bound(registries.open_registry)
     said = Bound(waiting.said)
     seconds = Bound(evidence.seconds)
     signals = Bound(evidence.signals)
