@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import Refused
 from labkit.lab import evidence, needs, registries, tidying, waiting
 from labkit.lab.binding import Bound
+from labkit.lab.changes import Changes, Looks
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -26,6 +27,7 @@ class Session:
         self.book, self.engine, self.name = book, engine, name
         self._ends_with = ends_with
         self._found = _inventory(engine) if getattr(engine, "taken_up", False) else None
+        self._looks = Looks.of(engine)
 
     able = Bound(needs.able)
     freezer = Bound(evidence.freezer)
@@ -42,6 +44,14 @@ class Session:
     watch = Bound(waiting.watch)
     writable_layer = Bound(evidence.writable_layer)
 
+    def changed(self) -> Changes:
+        """What has changed on the engine since `changed` was called the last time, or since the lab was opened."""
+        return self._looks.changed()
+
+    def follow_changes(self, on: bool = True) -> None:
+        """Show after each cell what it changed on the engine, as long as *on*; nothing after a cell that changed nothing."""
+        self._looks.follow(on)
+
     # -- the ways back
 
     def reset(self) -> None:
@@ -56,6 +66,7 @@ class Session:
                 try_="lab.tidy() removes what this lab has made there",
             )
         self.engine.reset()
+        self._looks.begin()
         self._found = None
 
     def tidy(self) -> None:

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
+from labkit import shapes as looks
 from labkit.errors import LabkitError, UsageError
-from labkit.runbook import shapes as looks
-from labkit.runbook.shapes import looks_secret
 from labkit.runbook.sharing import VARIABLE, Shared
+from labkit.shapes import MASK, looks_secret
 
 __all__ = [
     "MASK",
@@ -44,7 +44,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-MASK = "••••••"
 SHORTEST = 6
 """Characters: a shorter value would be found in any text, so it is masked by its shape alone."""
 _ORDINARY = {"true", "false", "none", "null", "default", "disabled", "enabled", "required"}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-__all__ = ["hide", "looks_secret", "values"]
+__all__ = ["MASK", "hide", "looks_secret", "values"]
+
+MASK = "••••••"
+"""What stands in the place of a secret."""
 
 _WORD = (  # anywhere in a name, or as a word of its own
     r"(?:passwo?r?d|passphrase|secret|credential|requirepass|masterauth|"
@@ -48,7 +51,7 @@ def values(text: str) -> Iterator[str]:
     return (found["value"] for shape in _SHAPES for found in shape.finditer(text) if _is_secret(found))
 
 
-def hide(text: str, mask: str) -> str:
+def hide(text: str, mask: str = MASK) -> str:
     """*text* with *mask* in place of each value that looks secret."""
     if not any(hint in text for hint in _HINTS):
         return text
