@@ -1,0 +1,63 @@
+"""``labkit check-labs``: what an author of labs types."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labkit.cli.shared import AsJson
+
+if TYPE_CHECKING:
+    from labkit.lab.inspection import Report
+    from labkit.lab.proving import Trial
+
+__all__ = ["commands"]
+
+commands = typer.Typer()
+
+
+@commands.command("check-labs")
+def check_labs(
+    labs: Annotated[
+        list[str] | None, typer.Argument(help="Labs by name, or paths of notebooks (default: all labs).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that the checks of labs cannot be fooled, and that the labs keep the house rules; exit code 1 if not."""
+    from labkit.lab.inspection import every, find, inspect
+
+    paths = [find(name) for name in labs] if labs else every()
+    reports = []
+    for path in paths:
+        if not as_json:
+            print(path.stem)
+        reports.append(inspect(path, tell=(lambda _: None) if as_json else _show_trial))
+        if not as_json:
+            _show_report(reports[-1])
+    if as_json:
+        print(json.dumps([report.as_json() for report in reports], indent=1, ensure_ascii=False))
+    raise typer.Exit(not all(report.ok for report in reports))
+
+
+def _show_trial(trial: Trial) -> None:
+    mark = "✗" if trial.problem else "✓"
+    problem = trial.problem.replace("\n", "\n        ")
+    print(f"  {mark} {trial.exercise}: {trial.what} {problem or 'ok'}", flush=True)
+
+
+def _show_report(report: Report) -> None:
+    for broken in report.broken_rules:
+        print(f"  ✗ house rule: {broken}")
+    if report.proof:
+        for note in report.proof.notes:
+            print(f"  note: {note}")
+        if report.proof.tried:
+            share = 100 * report.proof.rejected // report.proof.tried
+            print(
+                f"  mutation score {share} %: {report.proof.rejected} of {report.proof.tried} mistakes rejected"
+            )
+        print(f"  {'holds' if report.ok else 'does not hold'}, {report.proof.seconds} s\n")
+    else:
+        print(f"  {'holds' if report.ok else 'does not hold'}\n")
