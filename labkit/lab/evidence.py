@@ -14,7 +14,7 @@ from labkit.observe import Event, cgroups, events
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["freezer", "happened", "seconds", "signals", "undeletable", "writable_layer"]
+__all__ = ["freezer", "happened", "seconds", "signals", "undeletable", "writable_layer", "written"]
 
 
 def _life(engine: Engine, container: str) -> list[Event]:
@@ -76,6 +76,13 @@ def freezer(engine: Engine, container: str) -> str:
 def writable_layer(engine: Engine, container: str) -> str:
     """The folder on the engine's host that holds what *container* wrote itself (overlay2's upper directory)."""
     return str(inspected(engine, container)["GraphDriver"]["Data"]["UpperDir"])
+
+
+def written(engine: Engine, container: str) -> int:
+    """Bytes in the writable layer of *container*, as the engine counts them (``docker ps --size``)."""
+    found = inspected(engine, container)
+    (listed,) = engine.client.api.containers(all=True, size=True, filters={"id": found["Id"]})
+    return int(listed.get("SizeRw") or 0)  # an empty layer's size is left out
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from labkit.errors import Refused
-from labkit.lab import evidence, needs, registries, tidying, waiting
+from labkit.lab import evidence, needs, registries, speeds, tidying, waiting
 from labkit.lab.binding import Bound
 from labkit.lab.changes import Changes, Looks
 
@@ -37,12 +37,15 @@ class Session:
     said = Bound(waiting.said)
     seconds = Bound(evidence.seconds)
     signals = Bound(evidence.signals)
+    speeds = Bound(speeds.speeds)
     state = Bound(waiting.state)
     undeletable = Bound(evidence.undeletable)
     until = Bound(waiting.until)
+    until_ready = Bound(waiting.until_ready)
     until_says = Bound(waiting.until_says)
     watch = Bound(waiting.watch)
     writable_layer = Bound(evidence.writable_layer)
+    written = Bound(evidence.written)
 
     def changed(self) -> Changes:
         """What has changed on the engine since `changed` was called the last time, or since the lab was opened."""

@@ -16,7 +16,7 @@ from labkit.observe import engine_time
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["inspected", "said", "state", "until", "until_says", "watch"]
+__all__ = ["inspected", "said", "state", "until", "until_ready", "until_says", "watch"]
 
 FRESH = 0.7
 """Seconds."""
@@ -107,6 +107,33 @@ def until_says(engine: Engine, container: str, line: str, *, seconds: float = 60
                 try_=ABOVE,
             )
         time.sleep(0.02)
+
+
+def until_ready(engine: Engine, container: str, *command: str, seconds: float = 60) -> None:
+    """Wait until *command*, run in *container*, ends with 0: ``pg_isready`` of a database, say.
+
+    Raises `LabkitError` at once when the container does not run, and with what the command said after so many *seconds*.
+    """
+    import docker.errors
+
+    deadline = time.monotonic() + seconds
+    while True:
+        found = inspected(engine, container, alive=True)
+        try:
+            tried = engine.client.containers.get(found["Id"]).exec_run(list(command))
+        except docker.errors.APIError as error:  # it has ended, or is about to
+            code, told = None, str(error.explanation)
+        else:
+            code, told = tried.exit_code, tried.output.decode(errors="replace").strip()
+        if code == 0:
+            return
+        if time.monotonic() > deadline:
+            raise LabkitError(
+                f"{' '.join(command)!r} did not succeed in {container} within {seconds:g} s",
+                seen=f"exit code {code}: {told}",
+                try_=f"docker logs {container}",
+            )
+        time.sleep(0.05)
 
 
 def said(engine: Engine, container: str) -> list[str]:

@@ -13,6 +13,8 @@ import labkit
 from labkit import lab
 from labkit.engine import Engine
 from labkit.errors import LabkitError, Refused, UsageError
+from labkit.lab.evidence import written
+from labkit.lab.waiting import until_ready
 
 LOOP = 'trap "exit 0" TERM; echo awake; while :; do sleep 0.1; done'
 
@@ -36,6 +38,30 @@ def test_signals_and_times_of_a_stop(engine: Engine) -> None:
         <= lab.seconds(engine, "stubborn", "SIGTERM", "SIGKILL")
     )
     assert sorted(lab.happened(engine, "polite")) == ["create", "die", "kill", "start", "stop"]
+
+
+def test_what_a_container_wrote_itself(engine: Engine) -> None:
+    """The bytes in a container's own layer are those that it wrote, none to begin with, running or not."""
+    run(engine, "writer")
+    assert written(engine, "writer") == 0
+    engine.client.containers.get("writer").exec_run("dd if=/dev/zero of=/new bs=1000 count=3")
+    assert written(engine, "writer") == 3000
+    engine.client.api.kill("writer")
+    assert written(engine, "writer") == 3000
+    with pytest.raises(LabkitError, match="no container nobody"):
+        written(engine, "nobody")
+
+
+def test_waiting_until_a_command_succeeds(engine: Engine) -> None:
+    """It returns once the command ends with 0; one that never does, and a container that ends, are told."""
+    run(engine, "slow", "echo awake; sleep 0.3; touch /ready; sleep 0.7")
+    until_ready(engine, "slow", "test", "-e", "/ready")
+    with pytest.raises(
+        LabkitError, match=r"'ls /never' did not succeed in slow within 0.1 s[^$]*No such file"
+    ):
+        until_ready(engine, "slow", "ls", "/never", seconds=0.1)
+    with pytest.raises(LabkitError, match="slow is exited"):
+        until_ready(engine, "slow", "ls", "/never")
 
 
 def test_time_between_what_did_not_happen_is_an_error(engine: Engine) -> None:
