@@ -26,6 +26,8 @@ class LabkitError(Exception):
     """
 
     exit_code = 1
+    begun = False
+    """Whether something had been done already of the plan that was being carried out."""
 
     def __init__(self, what: str, *, seen: str = "", expected: str = "", try_: str = "") -> None:
         super().__init__(what)

@@ -8,10 +8,11 @@ whether its effect is there.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from labkit.engine.failures import translated
 from labkit.errors import ApplyUnverified, LabkitError, Refused, UsageError
 from labkit.observe.events import engine_time
 from labkit.runbook import locks
@@ -48,6 +49,7 @@ class Past:
     compared: Comparison | None = None
 
 
+@translated()
 def carry_out(plan: Plan, engine: Engine, *, named: Parameters | None, approved: str) -> Applied:
     """Carry *plan* out, or on: see `Plan.apply`."""
     journal = Journal.current()
@@ -58,13 +60,17 @@ def carry_out(plan: Plan, engine: Engine, *, named: Parameters | None, approved:
     if past and past.compared:
         return _end(plan, list(past.done.values()), past.last, past.compared)
     with locks.claimed(_claims(plan, engine)):
-        for index, action in enumerate(plan.actions):
-            if not past or index not in {*past.started, *past.done}:
-                _check(engine, action, touched=_objects(plan, past))
+        for action in plan.actions if not past else ():
+            _check(engine, action)
         by = past.by if past else grant(plan, engine, named=named, approved=approved)
         if not plan:
             return Applied(note="there was nothing to do")
-        return _Application(plan, engine, journal, call, past).carry_out(by)
+        application = _Application(plan, engine, journal, call, past)
+        try:
+            return application.carry_out(by)
+        except LabkitError as error:
+            error.begun = bool(application.began)
+            raise
 
 
 def _claims(plan: Plan, engine: Engine) -> dict[str, str]:
@@ -90,10 +96,12 @@ class _Application:
     ) -> None:
         self.plan, self.engine, self.journal, self.call = plan, engine, journal, call
         self.past = past
-        self.done: list[Done] = []
+        self.done: dict[int, Done] = {**past.done} if past else {}
+        self.began: set[int] = {*past.started, *past.done} if past else set()
         self.after: list[str] = []
         self.since = self.last = ""
 
+    @translated()
     def carry_out(self, by: str) -> Applied:
         past = self.past
         until = float(past.last or past.since) + _IN_FLIGHT if past else 0
@@ -103,8 +111,10 @@ class _Application:
                 self._write("approval", hash=self.plan.hash, by=by, since=recording.since, shown=shown)
                 used(self.plan)
             try:
-                for index, action in enumerate(self.plan.actions):
-                    self._one(index, action)
+                with translated():
+                    self._need_no_drift()
+                    for index, action in enumerate(self.plan.actions):
+                        self._one(index, action)
             except BaseException as error:
                 self._put_right()
                 if isinstance(error, LabkitError):
@@ -112,35 +122,53 @@ class _Application:
                 raise
             compared = recording.compare(self._effects(self.plan.actions))
         self._write("effects", ok=compared.ok, comparison=compared.model_dump(mode="json"))
-        return _end(self.plan, self.done, self.since, compared)
+        return _end(self.plan, list(self.done.values()), self.since, compared)
+
+    def _need_no_drift(self) -> None:
+        """Raise `Refused` when an interrupted run does not find what it left: what it did, and what is still to do."""
+        for index, action in enumerate(self.plan.actions) if self.past else ():
+            if index in self.done:
+                self._need_done(index, action)
+            elif index not in self.began:
+                _check(self.engine, action, self._touched())
+
+    def _need_done(self, index: int, action: Action) -> None:
+        """Raise `Refused` when what was *done* is not so any more, unless a later action has changed it."""
+        later = {each for other in self.began if other > index for each in _reach(self.plan.actions[other])}
+        if action.lasts and not _reach(action) & later and not action.holds(self.engine):
+            raise Refused(
+                f"{action} was done before the run was cut off, and it is so no longer",
+                expected="; ".join(map(str, action.changes)),
+                try_="run the runbook again for a new plan",
+            )
 
     def _one(self, index: int, action: Action) -> None:
         """Carry out one action, unless that was done before the run was interrupted."""
         past = self.past
         self.last = action.verb
-        if past and index in past.done:
-            self.done.append(past.done[index])
-            self.since = past.last
+        if index in self.done:
+            self.since = past.last if past else ""
             return
-        begun = bool(past and index in past.started)
         start = time.monotonic()
         result: dict[str, Any] = {}
         kind = "action-done"
-        if begun and action.holds(self.engine):
+        if index in self.began and action.holds(self.engine):
             self.since = past.last if past else ""
             kind = "action-skipped"  # its effect is there already
         else:
-            _check(self.engine, action, touched=self._touched(index, begun))
+            _check(self.engine, action, self._touched())
             self.since = engine_time(self.engine)
             self._write("action-started", index=index, action=str(action), since=self.since)
+            self.began.add(index)
             result = self._perform(action)
-        self.done.append(_done(action, start, result))
-        self._write(kind, index=index, done=self.done[-1].model_dump(mode="json"))
+        self.done[index] = _done(action, start, result)
+        self._write(kind, index=index, done=self.done[index].model_dump(mode="json"))
 
     def _put_right(self) -> None:
-        """Carry out what is to be done also when another action failed, unless it is so already."""
+        """Carry out what is to be done also when another action failed, to what was begun with, unless it is so."""
+        touched = self._touched()
         for index, action in enumerate(self.plan.actions):
-            if not action.always:
+            if not action.always or (action.kind, action.id) not in touched:
                 continue
             start = time.monotonic()
             try:
@@ -160,10 +188,10 @@ class _Application:
                 error.what, seen=error.seen, expected=error.expected, try_=error.try_
             ) from error
 
-    def _touched(self, index: int, begun: bool) -> set[tuple[str, str]]:
-        """Objects that this plan has changed itself already."""
-        before = self.plan.actions[: index + 1 if begun else index]
-        return {(action.kind, action.id) for action in before}
+    def _touched(self) -> set[tuple[str, str]]:
+        """Objects that this plan has changed itself already, or begun to."""
+        begun = [self.plan.actions[index] for index in self.began]
+        return {(action.kind, action.id) for action in begun}
 
     def _effects(self, actions: Iterable[Action]) -> list[Any]:
         """The effects of *actions*; of those that began before an interruption the engine may have forgotten."""
@@ -177,7 +205,7 @@ class _Application:
 
     def _with_what_was_done(self, error: LabkitError, recording: Recording) -> LabkitError:
         """*error*, of the same class, that also says what had been done, and what was not planned."""
-        told = [*(f"done before it: {each}" for each in self.done), *self.after]
+        told = [*(f"done before it: {each}" for each in self.done.values()), *self.after]
         possible = [e.model_copy(update={"needed": False}) for a in self.plan.actions for e in a.effects]
         try:
             compared = recording.compare(possible)
@@ -219,7 +247,7 @@ def _end(plan: Plan, done: list[Done], since: str, compared: Comparison) -> Appl
     return Applied(done=tuple(done), since=since, last=last, plan=plan.hash, effects=compared)
 
 
-def _check(engine: Engine, action: Action, touched: set[tuple[str, str]]) -> None:
+def _check(engine: Engine, action: Action, touched: Collection[tuple[str, str]] = ()) -> None:
     """Raise `Refused` when what *action* relies on is no longer so.
 
     Of an object that the plan has *touched* already only this counts: that nobody new uses it.
@@ -245,12 +273,12 @@ def _check(engine: Engine, action: Action, touched: set[tuple[str, str]]) -> Non
             )
 
 
+def _reach(action: Action) -> set[tuple[str, str]]:
+    """What it works on, by id and by name."""
+    return {(action.kind, action.id), (action.kind, action.name), *action.touches}
+
+
 # -- what the journal knows
-
-
-def _objects(plan: Plan, past: Past | None) -> set[tuple[str, str]]:
-    began = {*past.started, *past.done} if past else set()
-    return {(action.kind, action.id) for index, action in enumerate(plan.actions) if index in began}
 
 
 def _past(entries: list[Entry], call: int) -> Past | None:

@@ -99,8 +99,9 @@ class Plan(Record):
         its hash.  In a run that was interrupted, the plan that had begun is carried on with instead.
 
         Raises `Refused` when an object has changed since the plan was made or the approval is missing
-        (nothing is done then), `ApplyUnverified` when something else happened than was planned, and another
-        `LabkitError` when an action fails, saying what had been done before it.
+        (nothing is done then), `EngineUnreachable` when there is no engine to ask, `ApplyUnverified` when
+        something else happened than was planned, and another `LabkitError` when an action fails, saying what
+        had been done before it.
         """
         from labkit.runbook.applying import carry_out
 

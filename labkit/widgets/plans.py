@@ -26,7 +26,7 @@ class Decision:
         self.asking = asking and bool(plan)
         self.state = f"plan {plan.hash} waits for your decision" if self.asking else ""
         self._applied = plan.wait()
-        self._error: LabkitError | None = None
+        self._error: BaseException | None = None
         self._decided = False
         self._widget: Any = None
 
@@ -44,10 +44,14 @@ class Decision:
         self._tell(f"plan {self.plan.hash} is approved, and is being carried out …", decided=True)
         try:
             self._applied = self.plan.apply(self.engine, approved=self.plan.hash)
-            self._tell(f"plan {self.plan.hash} was approved and carried out\n{self._applied}")
-        except LabkitError as error:
+            self._tell(
+                f"plan {self.plan.hash} was approved and carried out; run the cells below\n{self._applied}"
+            )
+        except BaseException as error:  # whatever it was: the next cells must not take it for a dry run
             self._error = error
-            self._tell(f"plan {self.plan.hash} was approved\n{error}")
+            self._tell(f"plan {self.plan.hash} {_failed(error)}")
+            if not isinstance(error, Exception):
+                raise
 
     def reject(self) -> None:
         """Leave everything as it is."""
@@ -110,6 +114,12 @@ def _somebody_answers() -> bool:
 
     shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
     return bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
+
+
+def _failed(error: BaseException) -> str:
+    if isinstance(error, LabkitError) and not error.begun:
+        return f"was not carried out: {error}\nnothing was done"
+    return f"was approved, and failed: {error if isinstance(error, LabkitError) else repr(error)}"
 
 
 def _act(act: Any, button: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from labkit.runbook.actions import VERBS, Action
 from labkit.runbook.actions.base import Verb
 from labkit.runbook.journal import Journal
 from labkit.runbook.plans import Applied
-from tests.runbook.test_actions import container, down, filled, image
+from tests.runbook.test_actions import container, down, filled, image, running
 
 pytestmark = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 
@@ -44,7 +45,7 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             counted[" ".join(name)] += 1
             return verb.perform(engine, action)
 
-        return Verb(perform, verb.holds)
+        return replace(verb, perform=perform)
 
     for name, verb in list(VERBS.items()):
         monkeypatch.setitem(VERBS, name, counting(name, verb))
@@ -184,6 +185,79 @@ def test_an_object_that_changed_during_the_interruption_is_not_touched(
     down(engine, "user", volumes={"data": {"bind": "/v", "mode": "rw"}})
     with pytest.raises(Refused, match="used_by"):
         Plan().apply(engine)
+    assert observe.container(engine, "web").status == "exited"
+
+
+def cut_off_after_the_first_action(plan: Plan, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apply *plan* until its first action is journaled as done; what comes next is a new process."""
+    honest = Journal.write
+
+    def write(self: Journal, kind: Any, /, **facts: Any) -> Any:
+        entry = honest(self, kind, **facts)
+        if kind == "action-done":
+            raise Crash
+        return entry
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(Journal, "write", write)
+        patch.setattr(applying._Application, "_put_right", lambda self: None)  # the dead put nothing right
+        plan.apply(engine)
+    applying._calls.clear()
+
+
+@pytest.mark.parametrize("undone", [True, False])
+def test_what_somebody_has_undone_meanwhile_is_not_called_done(
+    undone: bool, engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory was raised, the run was killed, somebody set another: refused, and the next action is not done."""
+    container(engine, mem_limit="32m", memswap_limit="32m")
+    web = observe.container(engine, "web")
+    plan = Plan.of(actions.raise_memory(web), actions.start_again(web))
+    cut_off_after_the_first_action(plan, engine, monkeypatch)
+    if not undone:
+        assert len(Plan().apply(engine).done) == 2
+        return
+    engine.client.api.update_container("web", mem_limit="100m", memswap_limit="100m")
+    with pytest.raises(Refused, match="it is so no longer"):
+        Plan().apply(engine)
+    assert observe.container(engine, "web").status != "running"
+
+
+def test_a_run_that_may_not_go_on_starts_again_who_it_had_stopped(
+    engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, killed; what the plan would do next is refused by now; the container does not stay down for it."""
+    filled(engine)
+    web = running(engine)
+    plan = Plan.of(
+        actions.stop(web, "x", patience=1),
+        actions.remove_volume(engine, "data", "old"),
+        actions.start_again(web, stopped=True),
+    )
+    cut_off_after_the_first_action(plan, engine, monkeypatch)
+    assert observe.container(engine, "web").status == "exited"
+    container(engine, "user", volumes={"data": {"bind": "/v", "mode": "rw"}})
+    with pytest.raises(
+        Refused, match=r"(?s)used_by.*done before it: stop.*done after it: start container web"
+    ):
+        Plan().apply(engine)
+    assert observe.container(engine, "web").running
+
+
+def test_who_was_stopped_by_somebody_else_stays_down(
+    engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Approved, killed before the first action; what somebody stopped meanwhile is none of the plan's doing."""
+    web = running(engine)
+    plan = Plan.of(actions.stop(web, "x", patience=1), actions.start_again(web, stopped=True))
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(applying, "used", lambda plan: (_ for _ in ()).throw(Crash))
+        plan.apply(engine)
+    applying._calls.clear()
+    engine.client.api.stop("web", timeout=0)
+    with pytest.raises(Refused, match="status is exited") as refused:
+        Plan().apply(engine)
+    assert not refused.value.begun
     assert observe.container(engine, "web").status == "exited"
 
 

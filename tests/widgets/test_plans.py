@@ -5,16 +5,20 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 
+import labkit
 from labkit import observe
 from labkit.engine import Engine
-from labkit.errors import Refused
+from labkit.errors import EngineUnreachable, Refused
 from labkit.runbook import Plan, actions
+from labkit.runbook.actions import VERBS
+from labkit.runbook.actions.base import Verb
 from labkit.widgets import Decision
 from tests.runbook.test_actions import down
 
@@ -110,7 +114,7 @@ def test_approve_carries_the_plan_out(engine: Engine, front: Front) -> None:
     front.press("Approve")
 
     assert observe.container(engine, "web").running
-    assert "carried out" in front.told and "docker stop web" in front.told
+    assert "carried out; run the cells below" in front.told and "docker stop web" in front.told
     assert front.pressable == []
     assert "docker stop web" in front.run("decision.applied")["text/plain"]
     assert "carried out" in front.run("decision")["text/plain"]
@@ -132,6 +136,7 @@ def test_what_goes_wrong_is_shown_and_told_to_the_next_cell(engine: Engine, fron
     engine.client.api.start("web")
     front.press("Approve")
     assert "has changed since the plan was made" in front.told
+    assert "was not carried out: " in front.told and "nothing was done" in front.told
     assert front.run("decision.applied")["error"] == "Refused"
 
 
@@ -160,3 +165,32 @@ def test_a_decision_is_made_once(engine: Engine) -> None:
     again.approve()
     with pytest.raises(Refused):
         _ = again.applied
+
+
+def test_an_engine_that_is_gone_is_told(engine: Engine, tmp_path: Path) -> None:
+    """Approved, and nobody there: in words, and as an error where the result is used; no dry run."""
+    plan = Plan.of(actions.start_again(down(engine)))
+    place = tmp_path / "docker.sock"
+    place.symlink_to(engine.url.removeprefix("unix://"))
+    with labkit.open_engine("attach", url=f"unix://{place}") as reached:
+        made = Decision(plan, reached, asking=True)
+        place.unlink()
+        reached.client.api.close()  # or a connection that is kept goes on
+        made.approve()
+        assert "was not carried out: " in made.state and "nothing was done" in made.state
+        with pytest.raises(EngineUnreachable):
+            _ = made.applied
+
+
+def test_whatever_goes_wrong_is_told(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that is nobody's is not taken for a dry run either."""
+
+    def fail(engine: Engine, action: actions.Action) -> dict[str, Any]:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setitem(VERBS, ("container", "start"), Verb(fail, lambda *_: False))
+    made = Decision(Plan.of(actions.start_again(down(engine))), engine, asking=True)
+    made.approve()
+    assert "failed: ZeroDivisionError" in made.state
+    with pytest.raises(ZeroDivisionError):
+        _ = made.applied

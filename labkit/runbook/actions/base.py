@@ -103,6 +103,13 @@ class Action(BaseModel):
 
         return VERBS[self.kind, self.verb].holds(engine, self)
 
+    @property
+    def lasts(self) -> bool:
+        """Whether its effect stays for `holds` to see until somebody undoes it."""
+        from labkit.runbook.actions import VERBS
+
+        return VERBS[self.kind, self.verb].lasts
+
     def __str__(self) -> str:
         return f"{self.verb} {self.kind} {self.name}"
 
@@ -112,8 +119,9 @@ class Verb:
     """How a sort of action is carried out, and how to see that it was.
 
     *perform* returns what is worth keeping about it, such as a checksum.  It can be called again after a
-    crash in the middle of it.
+    crash in the middle of it.  It *lasts* when what *holds* looks at changes only if somebody undoes it.
     """
 
     perform: Callable[[Engine, Action], dict[str, Any]]
     holds: Callable[[Engine, Action], bool]
+    lasts: bool = False

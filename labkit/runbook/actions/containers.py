@@ -246,9 +246,9 @@ def _removed(engine: Engine, action: Action) -> bool:
 
 
 VERBS = {
-    ("container", "update"): Verb(_update, _updated),
+    ("container", "update"): Verb(_update, _updated, lasts=True),
     ("container", "start"): Verb(_start, _started),
-    ("container", "stop"): Verb(_stop, _stopped),
+    ("container", "stop"): Verb(_stop, _stopped, lasts=True),
     ("container", "restart"): Verb(_restart, _restarted),
-    ("container", "remove"): Verb(_remove, _removed),
+    ("container", "remove"): Verb(_remove, _removed, lasts=True),
 }

@@ -72,4 +72,4 @@ def _removed(engine: Engine, action: Action) -> bool:
     return not facts.read(engine, "image", action.id)["exists"]
 
 
-VERBS = {("image", "remove"): Verb(_remove, _removed)}
+VERBS = {("image", "remove"): Verb(_remove, _removed, lasts=True)}

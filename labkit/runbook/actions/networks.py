@@ -47,4 +47,4 @@ def _removed(engine: Engine, action: Action) -> bool:
     return not facts.read(engine, "network", action.id)["exists"]
 
 
-VERBS = {("network", "remove"): Verb(_remove, _removed)}
+VERBS = {("network", "remove"): Verb(_remove, _removed, lasts=True)}

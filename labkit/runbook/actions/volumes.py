@@ -265,9 +265,9 @@ def _again(engine: Engine, action: Action) -> bool:
 
 
 VERBS = {
-    ("volume", "create"): Verb(_create, _created),
-    ("volume", "remove"): Verb(_remove, _removed),
-    ("volume", "copy out"): Verb(_copy_out, _copied_out),
+    ("volume", "create"): Verb(_create, _created, lasts=True),
+    ("volume", "remove"): Verb(_remove, _removed, lasts=True),
+    ("volume", "copy out"): Verb(_copy_out, _copied_out, lasts=True),
     ("volume", "copy into"): Verb(_copy_in, _again),
     ("volume", "compare"): Verb(_compare, _again),
 }
