@@ -1,7 +1,7 @@
 """What the journal and the redaction cost: their share of a run, measured within it.
 
 In processor time, since the wall clock of a busy machine tells of the others; but what the disk takes for an
-fdatasync(2) counts as it is.
+fdatasync(2) or an fsync(2) counts as it is.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def processor():
     return sum(each.ru_utime + each.ru_stime for each in both)
 
 os.fdatasync = counted(os.fdatasync, time.perf_counter)
+os.fsync = counted(os.fsync, time.perf_counter)
 
 journal.Journal.write = counted(journal.Journal.write)
 steps.mask = counted(steps.mask)

@@ -3,7 +3,9 @@
 One JSON line an entry, in ``journal.jsonl`` of the run's folder.  Lines are only ever appended, and each
 carries the hash of the one before it, so that a changed, missing or inserted line shows.  The runner and the
 kernel both write, one at a time (flock(2)).  When `Journal.write` returns, an entry survives the death of every
-process, and one that announces a change also a power cut.
+process.  One that tells of a change, before it is made or after, also survives a power cut, with all entries before
+it; what else there is may be lost in one, since a run that goes on reads it anew: a run that only reads never waits
+for the disk.
 
 A crash can leave half a line at the end.  What it was to announce was not done yet; so the next writer cuts
 it off, and says so in an entry of the kind ``torn``.  A whole line that is no entry is no crash: it was
@@ -48,8 +50,8 @@ Kind = Literal[
     "torn",
 ]
 KINDS = frozenset(get_args(Kind))
-_UNSYNCED = {"step-started", "step-done", "step-failed", "record"}
-"""Kinds that announce no change: a power cut may take them, as it takes what the steps have read."""
+_SYNCED = {"approval", "action-started", "action-done", "action-skipped", "effects"}
+"""Kinds that tell of a change to the engine, and must outlast a power cut."""
 _BEGINNING = "0" * 64
 
 
@@ -89,6 +91,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._end: _End | None = None
+        self._named = False
         self._thread = threading.Lock()
 
     @classmethod
@@ -105,7 +108,6 @@ class Journal:
                 f"{folder} holds the journal of a run already", try_=f"labkit show {folder.name}"
             ) from None
         journal.write("run-started", **header)
-        _sync_folder(folder)
         return journal
 
     @classmethod
@@ -135,6 +137,8 @@ class Journal:
                     os.ftruncate(descriptor, end.size)
                     end, _ = _append(descriptor, end, "torn", {"bytes": end.torn})
                 self._end, entry = _append(descriptor, end, kind, mask(facts))
+                if kind in _SYNCED:
+                    self._sync(descriptor)
         except OSError as error:
             raise LabkitError(
                 f"the journal {self.path} cannot be written, so nothing more is done",
@@ -191,6 +195,13 @@ class Journal:
         finally:
             os.close(descriptor)
 
+    def _sync(self, descriptor: int) -> None:
+        os.fdatasync(descriptor)
+        if not self._named:  # fsync(2) of a file does not make its name last, nor that of its folder
+            for folder in (self.path.parent, self.path.parent.parent):
+                _sync_folder(folder)
+            self._named = True
+
     def _found(self, descriptor: int) -> _End:
         """Where the journal ends now; read again only when somebody else has written to it."""
         size = os.fstat(descriptor).st_size
@@ -209,8 +220,6 @@ def _append(descriptor: int, end: _End, kind: str, facts: dict[str, Any]) -> tup
     written = os.write(descriptor, line)
     if written != len(line):
         raise OSError(f"{written} of {len(line)} bytes were written")
-    if kind not in _UNSYNCED:
-        os.fdatasync(descriptor)
     return _End(entry.n, entry.hash, end.size + len(line)), entry
 
 
@@ -254,7 +263,6 @@ def _end_of(path: Path, content: bytes) -> _End:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new file's name last: fsync(2) of the file alone does not."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -44,6 +44,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_REMEMBERED = 2**22
+"""Characters of what was masked already that are remembered: a run masks its outputs and its sources several times."""
 SHORTEST = 6
 """Characters: a shorter value would be found in any text, so it is masked by its shape alone."""
 _ORDINARY = {"true", "false", "none", "null", "default", "disabled", "enabled", "required"}
@@ -78,6 +80,8 @@ class Secrets:
     def __init__(self) -> None:
         self._values: set[str] = set()
         self._forms: list[str] | None = None
+        self._masked: dict[tuple[str, bool], str] = {}
+        self._room = _REMEMBERED
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -96,6 +100,7 @@ class Secrets:
                 self._values.add(value)
                 self._values.update(line for line in value.splitlines() if len(line) >= 2 * SHORTEST)
                 self._forms = None
+                self._forget()
 
     def add_named(self, pairs: Mapping[str, str] | Iterable[str]) -> None:
         """Know the values of those *pairs* (a mapping, or ``NAME=value`` each) whose names look secret.
@@ -166,6 +171,20 @@ class Secrets:
         return masked
 
     def _mask_text(self, text: str, shapes: bool) -> str:
+        remembered = (
+            self._masked
+        )  # with another value there is another one, so what is put into it is never out of date
+        if (masked := remembered.get((text, shapes))) is None:
+            masked = remembered[text, shapes] = self._mask_new(text, shapes)
+            self._room -= 2 * len(text)
+            if self._room < 0:
+                self._forget()
+        return masked
+
+    def _forget(self) -> None:
+        self._masked, self._room = {}, _REMEMBERED
+
+    def _mask_new(self, text: str, shapes: bool) -> str:
         if "\x1b[" in text:  # colours may stand between the letters; where a secret is, they go
             bare = _ANSI.sub("", text)
             masked = self._mask_plain(bare, shapes)
@@ -242,14 +261,11 @@ class _Known(Secrets):
             shared.add(value)
 
     def _catch_up(self) -> None:
-        with self._lock:
-            shared = self._current()
+        shared = self._current()
         while shared and shared.busy:  # without the lock, which whoever is learning needs
             time.sleep(0.002)
-        if shared:
-            with self._lock:
-                for value in shared.new():
-                    super().add(value)
+        for value in shared.new() if shared else ():
+            super().add(value)
 
     def _current(self) -> Shared | None:
         """The list of the run that this process belongs to now: its environment says so, also after a fork."""

@@ -74,6 +74,8 @@ class Shared:
     def new(self) -> list[str]:
         """What was added since this was asked the last time."""
         self._take()
+        if not self._untold:
+            return []
         with self._lock:
             found, self._untold = self._untold, []
         return found
@@ -85,10 +87,10 @@ class Shared:
         return self._going_on > 0 and time.monotonic() < self._announced + PATIENCE
 
     def _take(self) -> None:
+        if os.fstat(self._descriptor).st_size == self._read:
+            return
         with self._lock:
             size = os.fstat(self._descriptor).st_size
-            if size == self._read:
-                return
             content = self._rest + os.pread(self._descriptor, size - self._read, self._read)
             whole, _, self._rest = content.rpartition(b"\n")
             self._read = size

@@ -186,3 +186,26 @@ def test_an_unknown_kind_is_a_mistake_of_ours(journal: Journal) -> None:
     """Only the documented kinds can be written."""
     with pytest.raises(ValueError, match="step-begun"):
         journal.write("step-begun")  # type: ignore[arg-type]
+
+
+def test_what_tells_of_a_change_outlasts_a_power_cut(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that was written reaches the disk with it, the names of file and folder once; what only reads waits for no disk."""
+    synced: list[tuple[str, int]] = []
+
+    def noting(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((path.name, path.stat().st_size if path.is_file() else 0))
+
+    monkeypatch.setattr(os, "fdatasync", noting)
+    monkeypatch.setattr(os, "fsync", noting)
+    for kind in ("step-started", "record", "step-done", "run-interrupted", "run-resumed", "run-ended"):
+        journal.write(kind)  # type: ignore[arg-type]
+    assert synced == []
+    folders = [(journal.path.parent.name, 0), (journal.path.parent.parent.name, 0)]
+    for kind in ("approval", "action-started", "action-done", "action-skipped", "effects"):
+        journal.write(kind)  # type: ignore[arg-type]
+        assert synced == [(FILE, journal.path.stat().st_size), *folders], kind
+        synced.clear()
+        folders = []

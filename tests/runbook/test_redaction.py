@@ -269,3 +269,15 @@ def test_a_word_of_the_files_themselves_is_no_secret(word: str) -> None:
     assert len(secrets) == 0
     with pytest.raises(UsageError, match="cannot be told"):
         secrets.add(word)
+
+
+def test_what_was_masked_before_a_secret_was_known_is_masked_anew() -> None:
+    """The same text again, after its secret was learned; and however much was masked, little of it is remembered."""
+    secrets = Secrets()
+    text = "it says swordfish-9"
+    assert secrets.mask({text: [text, 1]}) == {text: [text, 1]}
+    secrets.add("swordfish-9")
+    assert secrets.mask({text: [text, 1]}) == {f"it says {MASK}": [f"it says {MASK}", 1]}
+    for number in range(50):
+        secrets.mask(f"{number}" * 200_000)
+    assert sum(len(known) for known, _ in secrets._masked) <= redaction._REMEMBERED
