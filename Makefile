@@ -19,8 +19,9 @@ lab: $(VENV)/ready
 
 test: $(VENV)/ready-for-tests
 	@$(BIN)/labkit setup --tests
-	@$(BIN)/python -m pytest -n 2 --dist loadscope -m "not alone"
-	@$(BIN)/python -m pytest -m alone
+	@began=$$(date +%s); $(BIN)/python -m pytest -m alone && \
+	    $(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 -m "not alone" && \
+	    echo "the whole suite took $$(($$(date +%s) - began)) s"
 
 bench: $(VENV)/ready-for-tests
 	@$(BIN)/labkit setup --tests

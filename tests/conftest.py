@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from labkit.engine import Engine, packs
 os.environ["LABKIT_ZYGOTE"] = (
     "0"  # a process that outlives its starter would be residue; its own tests start some
 )
+
+# a shell that runs us in its background has both ignored, and so would all that we start, also what has to end by them
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 PACKS = ["debian-13", "debian-12"]
 """Docker 26.1 and Docker 20.10."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -72,7 +73,7 @@ def page(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[P
     """The lab in a page of headless Chromium, in either theme, on a copy of the notebook that may be changed."""
     chromium = shutil.which("chromium")
     assert chromium, "chromium is missing: `labkit setup --tests` installs it"
-    copy = LAB.with_name(f"{LAB.stem}-{request.param}-test.ipynb")
+    copy = LAB.with_name(f"{LAB.stem}-{request.param}-{os.getpid()}-test.ipynb")
     shutil.copy(LAB, copy)
     try:
         with sync_playwright() as playwright:

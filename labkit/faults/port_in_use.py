@@ -104,7 +104,13 @@ def _hold(engine: Engine, variant: str, container: str) -> None:
         command = ["sleep", "1000000"] if variant == "container" else _LISTEN
         name = f"{container}-holder"
         engine.client.containers.run(
-            "busybox:lab", command, name=name, detach=True, labels=_labels(engine), **own
+            "busybox:lab",
+            command,
+            name=name,
+            detach=True,
+            labels=_labels(engine),
+            stop_signal="SIGKILL",  # as PID 1 it would sit out the ten seconds of a stop
+            **own,
         )
 
 

@@ -150,6 +150,7 @@ def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
         detach=True,
         ports={"80/tcp": number},
         restart_policy={"Name": "always"},
+        stop_signal="SIGKILL",  # which PID 1 does not sit out
     )
     settled(engine, 1)
     engine.restart()

@@ -29,16 +29,9 @@ Keep = Callable[..., Waiting]
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Plans of other tests are not seen, and none is left."""
-    before = {path: path.read_bytes() for path in approvals._folder().iterdir()}
-    for path in before:
-        path.unlink()
-    yield
-    for path in approvals._folder().iterdir():
-        path.unlink()
-    for path, content in before.items():
-        path.write_bytes(content)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans of other tests are not seen."""
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture

@@ -268,6 +268,17 @@ class Place:
     def labkit(self, *words: str) -> tuple[int, bytes]:
         return self.run("labkit", *words)
 
+    def cut_off(self, sent: signal.Signals, *words: str) -> bytes:
+        """Send a run that sleeps a signal once all that is written before has had time to be; returns what it printed."""
+        process = self.begin("labkit", *words)
+        deadline = time.monotonic() + 60
+        while not self.started.exists():
+            assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(sent)
+        return b"\n".join(process.communicate(timeout=60))
+
     def leaks(self) -> list[str]:
         """What leaked out of what the canaries were planted in."""
         return leaks(self.folder / "out", self.folder / "user", self.runtime)
@@ -332,22 +343,13 @@ def test_a_run_leaves_no_secret(place: Place, words: list[str], code: int, kerne
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_was_cut_off_leaves_no_secret(place: Place, sent: signal.Signals) -> None:
     """Killed in the middle, and when it was taken up again."""
-    process = place.begin("labkit", *given(place, "-p", "fail=sleep"))
-    deadline = time.monotonic() + 60
-    while not place.started.exists():
-        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(sent)
-    printed = b"\n".join(process.communicate(timeout=60))
+    printed = place.cut_off(sent, *given(place, "-p", "fail=sleep"))
     assert [*place.leaks(), *sightings(printed)] == []
     folder = next(place.runs.iterdir())
     assert (folder / "journal.jsonl").exists() and (folder / "nasty.ipynb").exists()
     if sent == signal.SIGKILL:
-        process = place.begin("labkit", "resume", str(folder))
-        time.sleep(5)
-        process.send_signal(signal.SIGTERM)
-        printed = b"\n".join(process.communicate(timeout=60))
+        place.started.unlink()
+        printed = place.cut_off(signal.SIGTERM, "resume", str(folder))
         assert [*place.leaks(), *sightings(printed)] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def page(lab: Lab, tmp_path: Path) -> Iterator[Page]:
     """A notebook with parameters, open in JupyterLab in headless Chromium."""
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
     cells[1].metadata["tags"] = ["parameters"]
-    copy = LAB.with_name("form-test.ipynb")
+    copy = LAB.with_name(f"form-{os.getpid()}-test.ipynb")
     spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), copy)
     chromium = shutil.which("chromium")
