@@ -34,7 +34,7 @@ MARKER = ".labkit"
 _ENGINE = r"[A-Za-z0-9][A-Za-z0-9-]{0,30}-[0-9a-f]{6}"
 _OURS = {
     "LABKIT_HOME": re.compile(
-        rf"engines|images|jupyter|layers|packs|plans|prepared|runs|\.import-\d+\.tar\.gz|\.{_ENGINE}\.saved"
+        rf"engines|images|jupyter|layers|packs|plans|prepared|progress\.sqlite(-\w+)?|runs|\.import-\d+\.tar\.gz|\.{_ENGINE}\.saved"
     ),
     "LABKIT_RUNTIME": re.compile(rf"{_ENGINE}|lab-[0-9a-f]{{8}}\.json|zygote-[0-9a-f]{{8}}\.\w+"),
 }

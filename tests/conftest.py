@@ -27,6 +27,12 @@ PACKS = ["debian-13", "debian-12"]
 """Docker 26.1 and Docker 20.10."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def progress_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a test does in a lab is not the progress of who runs the tests."""
+    os.environ["LABKIT_PROGRESS"] = str(tmp_path_factory.mktemp("learner") / "progress.sqlite")
+
+
 @pytest.fixture(scope="module", params=PACKS)
 def module_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """A private engine with busybox ready, for all tests of a module; once for each engine version."""

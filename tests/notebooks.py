@@ -23,11 +23,12 @@ def load(path: Path) -> nbformat.NotebookNode:
 
 
 def jupyter_environ(folder: Path) -> dict[str, str]:
-    """Variables that keep what Jupyter writes for itself inside *folder*."""
+    """Variables that keep what Jupyter writes for itself, and what labkit notes of a learner, inside *folder*."""
     names = {
         "IPYTHONDIR": "ipython",
         "JUPYTER_CONFIG_DIR": "config",
         "JUPYTER_DATA_DIR": "data",
         "JUPYTER_RUNTIME_DIR": "runtime",
     }
-    return {**os.environ, **{variable: str(folder / name) for variable, name in names.items()}}
+    chosen = {variable: str(folder / name) for variable, name in names.items()}
+    return {**os.environ, **chosen, "LABKIT_PROGRESS": str(folder / "progress.sqlite")}

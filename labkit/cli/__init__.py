@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from labkit.cli import engines, faults, images, labs, packs, plans, runbooks, runs, ways_in
+from labkit.cli import engines, faults, images, labs, packs, plans, progress, runbooks, runs, ways_in
 from labkit.engine.failures import translated
 from labkit.errors import LabkitError
 
@@ -24,6 +24,7 @@ app.add_typer(plans.commands)
 app.add_typer(runs.commands)
 app.add_typer(runs.listing, name="runs")
 app.add_typer(labs.commands)
+app.add_typer(progress.commands)
 app.add_typer(engines.commands, name="engine")
 app.add_typer(packs.commands, name="pack")
 app.add_typer(images.commands, name="images")

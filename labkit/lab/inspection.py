@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lab.book import FOLDER
+from labkit.lab.book import FOLDER, load
 from labkit.lab.proving import Proof, Trial, prove
-from labkit.lab.rules import kind, load, violations
+from labkit.lab.rules import kind, violations
 
 __all__ = ["Report", "every", "find", "inspect"]
 

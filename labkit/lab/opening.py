@@ -30,6 +30,9 @@ __all__ = ["open"]
 IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@-]*", re.ASCII)
 """What can be typed after ``docker run`` without meaning something else to a shell."""
 
+_open: dict[str, Session] = {}
+"""The session of each lab that this process has open."""
+
 
 def open(lab: str, *, name: str, image: str | None = None, images: Sequence[str] = ()) -> Session:
     """Open the *lab* (its notebook's stem), or take it up again, and say in words where its engine comes from.
@@ -54,8 +57,10 @@ def open(lab: str, *, name: str, image: str | None = None, images: Sequence[str]
         if not engine.owned:
             engine.close()
         raise
+    if (former := _open.pop(lab, None)) is not None:
+        former.leave()
     readable_commands()
-    session = Session(found, engine.use(), name, ends_with=ends_with)
+    session = _open[lab] = Session(found, engine.use(), name, ends_with=ends_with)
     print(session)
     return session
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import paths
 from labkit.errors import UsageError
+from labkit.lab.book import load
 from labkit.lab.exercises import flaws, tagged
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["RULES", "kind", "load", "violations"]
+__all__ = ["RULES", "kind", "violations"]
 
 TAGS = {"parameters", "setup", "exercise", "check", "raises-exception"}
 VERDICTS = ("confirmed", "refuted", "depends", "not testable here")
@@ -45,19 +46,6 @@ def violations(path: Path) -> list[str]:
     except UsageError as error:
         return [f"{error.what}: {error.seen}"]
     return [told for rule in RULES[kind(path, notebook)] for told in rule(path, notebook)]
-
-
-def load(path: Path) -> NotebookNode:
-    """Read a notebook with its outputs.  Raises `UsageError` for a file that is none."""
-    import nbformat
-
-    try:
-        notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-        nbformat.validate(notebook)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError) as error:
-        # nbformat joins lines before it looks whether it has a notebook at all
-        raise UsageError(f"{path} is not a notebook", seen=str(error).splitlines()[0][:200]) from None
-    return notebook
 
 
 def kind(path: Path, notebook: NotebookNode) -> str:

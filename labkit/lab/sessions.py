@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from labkit.errors import Refused
-from labkit.lab import evidence, needs, registries, speeds, tidying, waiting
+from labkit.errors import Refused, UsageError
+from labkit.lab import cells, evidence, needs, registries, speeds, tidying, waiting
 from labkit.lab.binding import Bound
 from labkit.lab.changes import Changes, Looks
+from labkit.lab.progress import Progress
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -25,6 +27,8 @@ class Session:
 
     def __init__(self, book: Book, engine: Engine, name: str, *, ends_with: str = "this notebook") -> None:
         self.book, self.engine, self.name = book, engine, name
+        self.progress = Progress(book)
+        self._end_listening = cells.after_each(self.progress.active)
         self._ends_with = ends_with
         self._found = _inventory(engine) if getattr(engine, "taken_up", False) else None
         self._looks = Looks.of(engine)
@@ -72,12 +76,42 @@ class Session:
         self._looks.begin()
         self._found = None
 
+    def restore(self, section: str) -> None:
+        """The state that a *section* needs (the id of its heading's cell): a reset, and the cells above it that make that state.
+
+        They run quietly, with this notebook's variables, and count for nothing in the progress.  Raises `UsageError` for a
+        section that cannot be restored, and `LabkitError` when a cell fails.
+        """
+        needed = self._needed(section)
+        self.reset()
+        with self.progress.paused():
+            for id_, source in needed:
+                cells.run(id_, source)
+
+    def _needed(self, section: str) -> list[tuple[str, str]]:
+        sections = self.book.sections
+        if section in sections:
+            return sections[section]
+        near = get_close_matches(str(section), sections, 1)
+        raise UsageError(
+            "there is no such section to restore",
+            seen=repr(section),
+            expected=", ".join(sections) or "none: no section of this lab needs anything",
+            try_=f"lab.restore({near[0]!r})" if near else "lab.reset()",
+        )
+
     def tidy(self) -> None:
         """Remove the lab's containers and volumes, and nothing else; see `labkit.lab.tidy`."""
         tidying.tidy(self.engine, self.name)
 
+    def leave(self) -> None:
+        """Let go of everything but the engine: this lab is opened anew."""
+        self._end_listening()
+        self.progress.close()
+
     def close(self) -> None:
         """End a private engine with all that is on it, before its time; let go of a shared one."""
+        self.leave()
         self.engine.close()
 
     # -- how it looks

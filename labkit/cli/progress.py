@@ -1,0 +1,49 @@
+"""``labkit progress``: what a learner has done in the labs, as a table, as a page, for other programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labkit.cli.shared import AsJson, show_table
+from labkit.errors import UsageError
+
+__all__ = ["commands"]
+
+commands = typer.Typer()
+
+
+@commands.command()
+def progress(
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table to FILE.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page that needs nothing else to FILE."),
+    ] = None,
+    learner: Annotated[
+        str | None, typer.Option(help="Whose (default: LABKIT_LEARNER, else this user).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a learner's progress: predictions, checks, hints, solutions and time, a row a lab."""
+    from labkit.lab.transcripts import COLUMNS, NOTHING, transcript
+
+    told = transcript(learner)
+    for file, text in ((csv, told.csv), (html, told.page)):
+        if file is not None:
+            _write(file, text())
+    if as_json:
+        print(json.dumps([asdict(tally) for tally in told.tallies], indent=1))
+    else:
+        show_table(COLUMNS, told.rows() if told.begun else [], NOTHING)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {file}", seen=error.strerror or str(error)) from None
