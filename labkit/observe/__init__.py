@@ -5,16 +5,19 @@ from labkit.observe.copies import Copy, copy
 from labkit.observe.disk import DiskUsage, Unused, disk_usage, large_files, unused
 from labkit.observe.events import Event, EventLog, engine_time, events
 from labkit.observe.kernel import KernelLog, OomKill, kernel_log
+from labkit.observe.layers import Layer, LayerStack, layer_stack
 from labkit.observe.listeners import Binding, Holders, port_holders, wanted_ports
 from labkit.observe.memory import MemoryCounters, memory
 from labkit.observe.quantities import ByteSize, Duration
 from labkit.observe.readings import Unreadable
 from labkit.observe.tables import Table, Tabular
 from labkit.observe.volumes import Volume, volume
+from labkit.observe.writable import Change, WritableLayer
 
 __all__ = [
     "Binding",
     "ByteSize",
+    "Change",
     "Container",
     "Copy",
     "DiskUsage",
@@ -23,6 +26,8 @@ __all__ = [
     "EventLog",
     "Holders",
     "KernelLog",
+    "Layer",
+    "LayerStack",
     "MemoryCounters",
     "OomKill",
     "Table",
@@ -30,6 +35,7 @@ __all__ = [
     "Unreadable",
     "Unused",
     "Volume",
+    "WritableLayer",
     "container",
     "copy",
     "disk_usage",
@@ -37,6 +43,7 @@ __all__ = [
     "events",
     "kernel_log",
     "large_files",
+    "layer_stack",
     "memory",
     "port_holders",
     "unused",

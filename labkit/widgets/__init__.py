@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.widgets.pictures import Picture
     from labkit.widgets.plans import Decision, decision
+    from labkit.widgets.stacks import layers
     from labkit.widgets.states import StateMachine, picture
 
-__all__ = ["Decision", "Picture", "StateMachine", "decision", "picture"]
+__all__ = ["Decision", "Picture", "StateMachine", "decision", "layers", "picture"]
 
 _HOMES = {
     "pictures": ["Picture"],
     "plans": ["Decision", "decision"],
+    "stacks": ["layers"],
     "states": ["StateMachine", "picture"],
 }
 

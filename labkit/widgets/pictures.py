@@ -10,7 +10,19 @@ from typing import Any, Literal
 
 import drawsvg as draw
 
-__all__ = ["WIDTH", "Picture", "clean", "finished", "fitted", "hint", "label", "sheet", "width_of"]
+__all__ = [
+    "WIDTH",
+    "Picture",
+    "clean",
+    "finished",
+    "fitted",
+    "hint",
+    "label",
+    "lines_of",
+    "paragraph",
+    "sheet",
+    "width_of",
+]
 
 WIDTH = 760
 """Of a picture, where its content does not ask for another: fits beside JupyterLab's file browser."""
@@ -87,6 +99,29 @@ def label(
     if shown != whole:
         drawn.append_title(whole)
     return drawn
+
+
+def paragraph(
+    drawing: draw.Drawing, text: str, at: tuple[float, float], width: float, look: str = "small"
+) -> float:
+    """*text* in lines of *width* pixels; returns where the next line would be."""
+    x, y = at
+    for line in lines_of(text, width, look):
+        drawing.append(label(line, (x, y), look))
+        y += 16
+    return y
+
+
+def lines_of(text: str, width: float, look: str = "small") -> list[str]:
+    """*text* in lines of *width* pixels, broken between words; a word that is too long is cut."""
+    lines: list[str] = []
+    for word in clean(text).split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and width_of(longer, look) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(fitted(word, width, look))
+    return lines
 
 
 def hint(element: Any, text: str) -> Any:
