@@ -14,6 +14,7 @@ __all__ = [
     "WIDTH",
     "Picture",
     "clean",
+    "composed",
     "finished",
     "fitted",
     "hint",
@@ -101,13 +102,21 @@ def label(
     return drawn
 
 
+def composed(parts: list[draw.DrawingElement], height: float, kind: str, text: str, style: str) -> str:
+    """The *parts* on a sheet of their *height* and of the usual width, as SVG."""
+    drawing = sheet(WIDTH, round(height), kind, text, style)
+    for part in parts:
+        drawing.append(part)
+    return finished(drawing)
+
+
 def paragraph(
-    drawing: draw.Drawing, text: str, at: tuple[float, float], width: float, look: str = "small"
+    parts: list[draw.DrawingElement], text: str, at: tuple[float, float], width: float, look: str = "small"
 ) -> float:
-    """*text* in lines of *width* pixels; returns where the next line would be."""
+    """Add *text* in lines of *width* pixels to *parts*; return where the next line would be."""
     x, y = at
     for line in lines_of(text, width, look):
-        drawing.append(label(line, (x, y), look))
+        parts.append(label(line, (x, y), look))
         y += 16
     return y
 

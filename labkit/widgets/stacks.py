@@ -9,7 +9,7 @@ import drawsvg as draw
 from labkit.observe.layers import MISSING, MISSING_MEANS, Layer, LayerStack, layer_stack, shortened
 from labkit.observe.quantities import ByteSize
 from labkit.observe.writable import Change, WritableLayer
-from labkit.widgets.pictures import WIDTH, Picture, finished, label, lines_of, paragraph, sheet, width_of
+from labkit.widgets.pictures import WIDTH, Picture, composed, label, paragraph, width_of
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -113,75 +113,60 @@ def _notes(stack: LayerStack) -> list[str]:
 
 def draw_stack(stack: LayerStack, *, exact: bool = False) -> str:
     """*stack* as SVG, the lowest layer at the bottom.  The same arguments give the same text."""
-    height = _height(stack, exact)
-    drawing = sheet(WIDTH, height, "layers", describe_stack(stack, exact=exact), STYLE)
-    drawing.append(label(stack.title, (LEFT, 28), "title", width=INSIDE))
+    parts: list[draw.DrawingElement] = [label(stack.title, (LEFT, 28), "title", width=INSIDE)]
     y = 44.0
     if stack.writable:
-        y = _draw_own(drawing, stack.writable, y, exact)
+        y = _draw_own(parts, stack.writable, y, exact)
     for number, layer in reversed(list(enumerate(stack.layers, 1))):
-        y = _draw_layer(drawing, number, layer, stack.size, y, exact)
+        y = _draw_layer(parts, number, layer, stack.size, y, exact)
     if stack.configured:
-        drawing.append(label("no layers, only configuration:", (LEFT, y + 20), "small"))
+        parts.append(label("no layers, only configuration:", (LEFT, y + 20), "small"))
         y += 24
     for each in reversed(stack.configured):
-        drawing.append(label(each, (MADE, y + 14), "mono", width=RIGHT - MADE - 12))
+        parts.append(label(each, (MADE, y + 14), "mono", width=RIGHT - MADE - 12))
         y += LINE
     y += 22
     for note in _notes(stack):
-        y = paragraph(drawing, note, (LEFT, y), INSIDE)
-    return finished(drawing)
+        y = paragraph(parts, note, (LEFT, y), INSIDE)
+    return composed(parts, y - 2, "layers", describe_stack(stack, exact=exact), STYLE)
 
 
-def _height(stack: LayerStack, exact: bool) -> int:
-    rows = len(stack.layers) * _row(exact) + (_own_height(stack.writable, exact) if stack.writable else 0)
-    below = (24 + LINE * len(stack.configured)) if stack.configured else 0
-    notes = sum(len(lines_of(note, INSIDE)) for note in _notes(stack))
-    return round(44 + rows + below + 12 + 16 * notes + (8 if notes else 0))
-
-
-def _row(exact: bool) -> int:
-    return ROW + GAP + (15 if exact else 0)
-
-
-def _own_height(own: WritableLayer, exact: bool) -> float:
-    shown, rest = _shown(own)
-    return ROW + LINE * (len(shown) + bool(rest)) + (15 if exact else 0) + (6 if shown else 0) + 2 * GAP
-
-
-def _draw_layer(drawing: draw.Drawing, number: int, layer: Layer, whole: int, y: float, exact: bool) -> float:
-    height = _row(exact) - GAP
-    drawing.append(draw.Rectangle(LEFT, y, INSIDE, height, rx=5, class_="layer"))
+def _draw_layer(
+    parts: list[draw.DrawingElement], number: int, layer: Layer, whole: int, y: float, exact: bool
+) -> float:
+    height = ROW + (15 if exact else 0)
+    parts.append(draw.Rectangle(LEFT, y, INSIDE, height, rx=5, class_="layer"))
     if layer.size and whole:
         width = max(3.0, (INSIDE - 8) * layer.size / whole)
-        drawing.append(draw.Rectangle(LEFT + 4, y + height - 4, round(width, 1), 3, rx=1.5, class_="share"))
-    drawing.append(label(number, (LEFT + 12, y + 21), "small"))
-    drawing.append(label(layer.told_size, (SIZE, y + 21), "strong", anchor="end"))
+        parts.append(draw.Rectangle(LEFT + 4, y + height - 4, round(width, 1), 3, rx=1.5, class_="share"))
+    parts.append(label(number, (LEFT + 12, y + 21), "small"))
+    parts.append(label(layer.told_size, (SIZE, y + 21), "strong", anchor="end"))
     shared = f"shared with {_names(layer)}" if layer.shared else ""
     wide = min(SHARED, width_of(shared, "small"))
-    drawing.append(label(layer.made, (MADE, y + 21), "mono", width=RIGHT - MADE - 24 - wide))
-    drawing.append(label(shared, (RIGHT - 12, y + 21), "small", width=SHARED, anchor="end"))
+    parts.append(label(layer.made, (MADE, y + 21), "mono", width=RIGHT - MADE - 24 - wide))
+    parts.append(label(shared, (RIGHT - 12, y + 21), "small", width=SHARED, anchor="end"))
     if exact and layer.folder:
-        drawing.append(label(layer.folder, (MADE, y + 37), "small", width=RIGHT - MADE - 12))
+        parts.append(label(layer.folder, (MADE, y + 37), "small", width=RIGHT - MADE - 12))
     return y + height + GAP
 
 
-def _draw_own(drawing: draw.Drawing, own: WritableLayer, y: float, exact: bool) -> float:
-    height = _own_height(own, exact) - 2 * GAP
-    drawing.append(draw.Rectangle(LEFT, y, INSIDE, height, rx=5, class_="own"))
-    drawing.append(label("top", (LEFT + 12, y + 21), "small"))
-    drawing.append(label(ByteSize(own.size).rounded(), (SIZE, y + 21), "strong", anchor="end"))
-    drawing.append(label(_own_title(own), (MADE, y + 21), "strong", width=RIGHT - MADE - 12))
+def _draw_own(parts: list[draw.DrawingElement], own: WritableLayer, y: float, exact: bool) -> float:
+    shown, rest = _shown(own)
+    lines = LINE * (len(shown) + bool(rest)) + (6 if shown else 0)
+    height = ROW + lines + (15 if exact else 0)
+    parts.append(draw.Rectangle(LEFT, y, INSIDE, height, rx=5, class_="own"))
+    parts.append(label("top", (LEFT + 12, y + 21), "small"))
+    parts.append(label(ByteSize(own.size).rounded(), (SIZE, y + 21), "strong", anchor="end"))
+    parts.append(label(_own_title(own), (MADE, y + 21), "strong", width=RIGHT - MADE - 12))
     at = y + 21
     if exact:
         at += 15
-        drawing.append(label(own.folder, (MADE, at), "small", width=RIGHT - MADE - 12))
-    shown, rest = _shown(own)
+        parts.append(label(own.folder, (MADE, at), "small", width=RIGHT - MADE - 12))
     for change in shown:
         at += LINE
-        drawing.append(label(change.told_size, (SIZE, at), "small", anchor="end"))
-        drawing.append(label(SIGNS[change.kind], (MADE, at), f"mono {change.kind}"))
-        drawing.append(label(change.path, (MADE + 16, at), "mono", width=RIGHT - MADE - 28))
+        parts.append(label(change.told_size, (SIZE, at), "small", anchor="end"))
+        parts.append(label(SIGNS[change.kind], (MADE, at), f"mono {change.kind}"))
+        parts.append(label(change.path, (MADE + 16, at), "mono", width=RIGHT - MADE - 28))
     if rest:
-        drawing.append(label(rest, (MADE + 16, at + LINE), "small"))
+        parts.append(label(rest, (MADE + 16, at + LINE), "small"))
     return y + height + 2 * GAP
