@@ -36,7 +36,9 @@ _OURS = {
     "LABKIT_HOME": re.compile(
         rf"engines|images|jupyter|layers|packs|plans|prepared|progress\.sqlite(-\w+)?|runs|\.import-\d+\.tar\.gz|\.{_ENGINE}\.saved"
     ),
-    "LABKIT_RUNTIME": re.compile(rf"{_ENGINE}|lab-[0-9a-f]{{8}}\.json|zygote-[0-9a-f]{{8}}\.\w+"),
+    "LABKIT_RUNTIME": re.compile(
+        rf"{_ENGINE}|lab-[0-9a-f]{{8}}\.json|trace-[0-9a-f]{{8}}\.sock|zygote-[0-9a-f]{{8}}\.\w+"
+    ),
 }
 """What labkit makes in each of the two folders, by name."""
 
