@@ -109,7 +109,7 @@ def test_uninstall_knows_every_folder_that_labkit_makes() -> None:
         assert paths._OURS["LABKIT_HOME"].fullmatch(name), name
     # a hash of eight digits follows
     begun = set(re.findall(r"paths\.runtime\(\) / f\"([^{]+)\{", text))
-    assert begun == {"lab-", "zygote-"}
+    assert begun == {"lab-", "trace-", "zygote-"}
     for name in begun:
         assert any(
             paths._OURS["LABKIT_RUNTIME"].fullmatch(f"{name}0a1b2c3d.{end}") for end in ("json", "sock")

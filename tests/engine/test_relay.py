@@ -161,7 +161,7 @@ def test_streams_without_end_are_there_at_once(engine: Engine) -> None:
     run(engine, command=["sh", "-c", "echo one; while :; do sleep 0.05; done"])
     with relayed(engine) as (relay, api):
         assert next(api.logs("web", stream=True, follow=True)) == b"one\n"
-        events = api.events(decode=True)
+        events = api.events(since="1", filters={"event": "rename"}, decode=True)
         engine.client.api.rename("web", "shop")
         assert next(events)["Action"] == "rename"
         assert {
