@@ -160,7 +160,8 @@ def test_streams_without_end_are_there_at_once(engine: Engine) -> None:
     """What follows a log, or the engine's events, gets each line as it comes, not when the connection ends."""
     run(engine, command=["sh", "-c", "echo one; while :; do sleep 0.05; done"])
     with relayed(engine) as (relay, api):
-        assert next(api.logs("web", stream=True, follow=True)) == b"one\n"
+        logs = api.logs("web", stream=True, follow=True)
+        assert next(logs) == b"one\n"
         events = api.events(since="1", filters={"event": "rename"}, decode=True)
         engine.client.api.rename("web", "shop")
         assert next(events)["Action"] == "rename"
