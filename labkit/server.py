@@ -39,7 +39,7 @@ class NotStarted(LabkitError):
 
 
 ROOT = Path(__file__).parent.parent
-FIRST_PAGE = "lab/tree/notebooks/30-container-states.ipynb"
+FIRST_PAGE = "lab/tree/notebooks/00-start-here.ipynb"
 PORT = 8888
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 

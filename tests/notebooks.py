@@ -9,7 +9,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
+PAGES = [ROOT / "notebooks/00-start-here.ipynb"]
+LABS = sorted(set(ROOT.glob("notebooks/*.ipynb")) - set(PAGES))
 RUNBOOKS = sorted(ROOT.glob("runbooks/*.ipynb"))
 
 

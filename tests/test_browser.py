@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.notebooks import LABS, ROOT
+from tests.notebooks import PAGES, ROOT
 from tests.test_lab_server import Lab, gone
 
 CHROMIUM = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-LAB = LABS[0]
+LAB = ROOT / "notebooks/30-container-states.ipynb"
 SHOTS = ROOT / "test-results"
 
 READY = """async () => {
@@ -87,7 +87,7 @@ def page(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[P
             page = context.new_page()
             page.errors, page.theme = [], request.param  # type: ignore[attr-defined]
             page.on("pageerror", lambda error: page.errors.append(str(error)))  # type: ignore[attr-defined]
-            page.goto(lab.url.replace(LAB.name, copy.name))
+            page.goto(lab.url.replace(PAGES[0].name, copy.name))
             await_kernel(page)
             theme = f"JupyterLab {request.param.title()}"
             page.evaluate(

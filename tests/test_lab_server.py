@@ -53,7 +53,7 @@ class Lab:
 
 
 def contents(lab: Lab) -> dict[str, Any]:
-    """The first lab's notebook, as JupyterLab gets it."""
+    """The page that is opened first, as JupyterLab gets it."""
     root, _, rest = lab.url.partition("/lab/tree/")
     path, _, token = rest.partition("?token=")
     request = urllib.request.Request(

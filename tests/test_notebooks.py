@@ -15,7 +15,7 @@ import labkit
 from labkit import faults, paths
 from labkit.lab import rules
 from tests.kernel_budget import kernel_budget  # noqa: F401 - a fixture
-from tests.notebooks import LABS, ROOT, RUNBOOKS, each, jupyter_environ
+from tests.notebooks import LABS, PAGES, ROOT, RUNBOOKS, each, jupyter_environ
 
 STILL_TO_MOVE = {"30-container-states"}
 """Labs of before there were checks.  One that keeps the rules fails its test until it is no longer in here."""
@@ -47,9 +47,9 @@ def strictly(path: Path, environ: dict[str, str]) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("path", each(LABS))
+@pytest.mark.parametrize("path", each(PAGES + LABS))
 def test_lab_gives_its_outputs_again(path: Path, tmp_path: Path) -> None:
-    """A lab, run from top to bottom in an engine of its own, gives every committed output again."""
+    """A lab or a page, run from top to bottom in an engine of its own, gives every committed output again."""
     strictly(path, jupyter_environ(tmp_path))
 
 
@@ -71,9 +71,9 @@ def test_runbook_gives_its_outputs_again(path: Path, tmp_path: Path, monkeypatch
         strictly(here, {**jupyter_environ(tmp_path), **engine.environ, "LABKIT_HOME": str(paths.home())})
 
 
-@pytest.mark.parametrize("path", each(LABS + RUNBOOKS))
+@pytest.mark.parametrize("path", each(PAGES + LABS + RUNBOOKS))
 def test_notebook_keeps_the_house_rules(path: Path, request: pytest.FixtureRequest) -> None:
-    """A notebook of either kind keeps every rule of `labkit.lab.rules`; what it breaks is told in words."""
+    """A notebook of any kind keeps every rule of `labkit.lab.rules`; what it breaks is told in words."""
     if path.stem in STILL_TO_MOVE:
         request.applymarker(pytest.mark.xfail(strict=True, reason="its exercises have no checks yet"))
     assert rules.violations(path) == []

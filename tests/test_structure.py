@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.notebooks import LABS, RUNBOOKS, load
-from tests.tables import updated
+from tests.notebooks import LABS, PAGES, RUNBOOKS, load
+from tests.tables import page_updated, updated
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
@@ -196,6 +196,13 @@ def test_readme_table_is_up_to_date() -> None:
     """The README lists every lab and runbook as its metadata say; `python -m tests.tables` writes the table anew."""
     text = (ROOT / "README.md").read_text()
     assert updated(text) == text
+
+
+def test_first_page_lists_the_labs() -> None:
+    """The page that is opened first lists every lab in its order; `python -m tests.tables` writes the list anew."""
+    sources = [cell.source for cell in load(PAGES[0]).cells]
+    assert [page_updated(source) for source in sources] == sources
+    assert all(any(f"({path.name})" in source for source in sources) for path in LABS)
 
 
 def test_every_claim_is_told() -> None:

@@ -8,11 +8,13 @@ from labkit.lab.opening import open
 from labkit.lab.predictions import Prediction, predict
 from labkit.lab.sessions import Session
 from labkit.lab.tidying import reserve, tidy
+from labkit.lab.transcripts import Transcript, transcript
 from labkit.lab.waiting import inspected, said, state, until, until_says, watch
 
 __all__ = [
     "Prediction",
     "Session",
+    "Transcript",
     "able",
     "begin",
     "freezer",
@@ -27,6 +29,7 @@ __all__ = [
     "signals",
     "state",
     "tidy",
+    "transcript",
     "undeletable",
     "until",
     "until_says",

@@ -79,7 +79,7 @@ class Transcript(Shown):
 
     def _static(self) -> str:
         if not self.begun:
-            return f"<p>{NOTHING}</p>"
+            return ""
         head = "".join(f"<th>{name.capitalize()}</th>" for name in COLUMNS)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
