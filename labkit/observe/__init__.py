@@ -8,6 +8,7 @@ from labkit.observe.kernel import KernelLog, OomKill, kernel_log
 from labkit.observe.layers import Layer, LayerStack, layer_stack
 from labkit.observe.listeners import Binding, Holders, port_holders, wanted_ports
 from labkit.observe.memory import MemoryCounters, memory
+from labkit.observe.networks import Endpoint, Network, NetworkMap, Pair, network_map
 from labkit.observe.quantities import ByteSize, Duration
 from labkit.observe.readings import Unreadable
 from labkit.observe.tables import Table, Tabular
@@ -22,6 +23,7 @@ __all__ = [
     "Copy",
     "DiskUsage",
     "Duration",
+    "Endpoint",
     "Event",
     "EventLog",
     "Holders",
@@ -29,7 +31,10 @@ __all__ = [
     "Layer",
     "LayerStack",
     "MemoryCounters",
+    "Network",
+    "NetworkMap",
     "OomKill",
+    "Pair",
     "Table",
     "Tabular",
     "Unreadable",
@@ -45,6 +50,7 @@ __all__ = [
     "large_files",
     "layer_stack",
     "memory",
+    "network_map",
     "port_holders",
     "unused",
     "volume",

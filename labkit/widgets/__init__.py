@@ -9,14 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.widgets.maps import network_map
     from labkit.widgets.pictures import Picture
     from labkit.widgets.plans import Decision, decision
     from labkit.widgets.stacks import layers
     from labkit.widgets.states import StateMachine, picture
 
-__all__ = ["Decision", "Picture", "StateMachine", "decision", "layers", "picture"]
+__all__ = ["Decision", "Picture", "StateMachine", "decision", "layers", "network_map", "picture"]
 
 _HOMES = {
+    "maps": ["network_map"],
     "pictures": ["Picture"],
     "plans": ["Decision", "decision"],
     "stacks": ["layers"],

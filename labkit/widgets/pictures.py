@@ -161,7 +161,7 @@ def width_of(text: str, look: str = "") -> float:
     looks = look.split()
     if "mono" in looks:
         return sum(map(_cells, text)) * 12 * 0.61
-    return sum(map(_share, text)) * (11 if "small" in looks else 13)
+    return sum(map(_share, text)) * (11 if "small" in looks else 14.5 if "strong" in looks else 13)
 
 
 def _share(letter: str) -> float:
