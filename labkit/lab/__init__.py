@@ -2,6 +2,7 @@
 
 from labkit.lab.beginning import begin
 from labkit.lab.commands import readable_commands
+from labkit.lab.conditions import any_of, container, image, network, nothing_else, reachable, volume
 from labkit.lab.evidence import freezer, happened, seconds, signals, undeletable, writable_layer
 from labkit.lab.needs import able
 from labkit.lab.opening import open
@@ -16,12 +17,18 @@ __all__ = [
     "Session",
     "Transcript",
     "able",
+    "any_of",
     "begin",
+    "container",
     "freezer",
     "happened",
+    "image",
     "inspected",
+    "network",
+    "nothing_else",
     "open",
     "predict",
+    "reachable",
     "readable_commands",
     "reserve",
     "said",
@@ -33,6 +40,7 @@ __all__ = [
     "undeletable",
     "until",
     "until_says",
+    "volume",
     "watch",
     "writable_layer",
 ]

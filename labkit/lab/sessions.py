@@ -10,6 +10,8 @@ from labkit.errors import Refused, UsageError
 from labkit.lab import cells, evidence, needs, registries, speeds, tidying, waiting
 from labkit.lab.binding import Bound
 from labkit.lab.changes import Changes, Looks
+from labkit.lab.checks import Check, Checks
+from labkit.lab.conditions import Condition
 from labkit.lab.progress import Progress
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Session:
         self._ends_with = ends_with
         self._found = _inventory(engine) if getattr(engine, "taken_up", False) else None
         self._looks = Looks.of(engine)
+        self._checks = Checks(engine, self.progress.checked)
 
     able = Bound(needs.able)
     freezer = Bound(evidence.freezer)
@@ -58,6 +61,10 @@ class Session:
     def follow_changes(self, on: bool = True) -> None:
         """Show after each cell what it changed on the engine, as long as *on*; nothing after a cell that changed nothing."""
         self._looks.follow(on)
+
+    def check(self, exercise: str, *conditions: Condition) -> Check:
+        """Whether the *exercise* is done: all *conditions* hold, such as ``labkit.lab.container("web").exited(0)``."""
+        return self._checks.open(exercise, *conditions)
 
     # -- the ways back
 
@@ -106,6 +113,7 @@ class Session:
 
     def leave(self) -> None:
         """Let go of everything but the engine: this lab is opened anew."""
+        self._checks.close()
         self._end_listening()
         self.progress.close()
 

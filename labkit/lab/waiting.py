@@ -16,7 +16,7 @@ from labkit.observe import engine_time
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["inspected", "said", "state", "until", "until_ready", "until_says", "watch"]
+__all__ = ["began", "inspected", "said", "state", "until", "until_ready", "until_says", "watch"]
 
 FRESH = 0.7
 """Seconds."""
@@ -141,10 +141,10 @@ def said(engine: Engine, container: str) -> list[str]:
     record = inspected(engine, container)["State"]
     if record["StartedAt"].startswith("0001"):
         return []
-    return str(_log(engine, container, _began(record)).decode(errors="replace")).splitlines()
+    return str(_log(engine, container, began(record)).decode(errors="replace")).splitlines()
 
 
-def _began(record: dict[str, Any]) -> float:
+def began(record: dict[str, Any]) -> float:
     """A moment between the life before and the present one, in seconds since 1970.
 
     While it runs, that is the end of the life before, or long ago.  A container that has ended tells only its

@@ -1,0 +1,232 @@
+"""What can be wanted of an image: that it is there, its layers, its files, what it is made to do."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.errors import UsageError
+from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.facts import Facts, Found, Key, Missing, NotReadable
+from labkit.lab.conditions.files import MOST, Wanted
+from labkit.lab.conditions.wanted import name_of, number, path, text
+
+__all__ = ["Image", "image"]
+
+_IN_LAYERS = """
+set -e
+cd "$0"
+top=$(mktemp -d)
+trap 'cd /; umount "$top" 2>/dev/null; rmdir "$top"' EXIT
+case $1 in
+*:*) LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "ro,lowerdir=$1" overlay "$top" ;;
+*) mount --bind "$1" "$top" ;;
+esac
+[ -e "$top$2" ] || [ -L "$top$2" ] || { echo absent; exit; }
+[ -f "$top$2" ] && [ ! -L "$top$2" ] || { echo other; exit; }
+[ "$(stat -c %s -- "$top$2")" -le "$3" ] || { echo large; exit; }
+echo text
+cat -- "$top$2"
+"""
+"""Run in mounts of its own: the layers one above the other, as the engine shows them to a container.
+
+Their names are relative, since mount(2) takes a page of them; fsconfig(2), which mount(8) prefers, 256 characters.
+"""
+
+
+def image(name: str) -> Image:
+    """The image with this reference, such as ``shop:2``.  Raises `UsageError` for what is none."""
+    return Image(name_of("image", name))
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image by its reference.  Each method makes a condition."""
+
+    name: str
+
+    def _that(
+        self, what: str, expected: str, see: Callable[[Facts, Found], Seen], *, also: Iterable[Key] = ()
+    ) -> Condition:
+        def look(facts: Facts) -> Seen:
+            return see(facts, facts.image(self.name))
+
+        keys = frozenset({("image", self.name), *also})
+        return Condition(f"image {self.name}" + (f", {what}" if what else ""), expected, keys, look)
+
+    def exists(self) -> Condition:
+        """The engine has it."""
+        return self._that("", "there", lambda facts, found: Seen("there", ok=True))
+
+    def absent(self) -> Condition:
+        """The engine does not have it.  True before anything was done: ask for something else beside it."""
+
+        def look(facts: Facts) -> Seen:
+            there = facts.has("image", self.name)
+            return Seen("there" if there else "no such image", ok=not there)
+
+        return Condition(f"image {self.name}", "no such image", frozenset({("image", self.name)}), look)
+
+    def layers(self, count: int | None = None, *, at_most: int | None = None) -> Condition:
+        """It has so many layers (*count*), or *at_most* so many.  Empty ones, of metadata alone, do not count."""
+        if (count is None) == (at_most is None):
+            raise UsageError("how many layers?", expected="a number, or at_most, and not both")
+        wanted = number("number of layers", at_most if count is None else count, 1, 127)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            has = len(found["RootFS"].get("Layers") or [])
+            return Seen(str(has), ok=has == wanted or (at_most is not None and has < wanted))
+
+        return self._that("layers", f"{wanted} at most" if count is None else str(wanted), see)
+
+    def built_on(self, other: str) -> Condition:
+        """Its lowest layers are all those of the image *other*, and it has more."""
+        name_of("image", other)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            has, base = _layers(found), _layers(facts.image(other))
+            shared = next(
+                (n for n, pair in enumerate(zip(has, base, strict=False)) if pair[0] != pair[1]), None
+            )
+            shared = min(len(has), len(base)) if shared is None else shared
+            told = f"{shared} of the {len(base)} layers of {other}"
+            return Seen(
+                told if len(has) > len(base) else f"{told}, and none of its own",
+                ok=shared == len(base) < len(has),
+            )
+
+        return self._that("built on", f"all layers of {other}, and its own", see, also=[("image", other)])
+
+    def same_as(self, other: str) -> Condition:
+        """It is the very image that *other* names too."""
+        name_of("image", other)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            same = facts.image(other)["Id"] == found["Id"]
+            return Seen("the same image" if same else "another image", ok=same)
+
+        return self._that(f"compared with {other}", "the same image", see, also=[("image", other)])
+
+    def digest_of(self, other: str) -> Condition:
+        """A registry knows it by the same manifest's digest as *other*: both were pushed to or pulled from one."""
+        name_of("image", other)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            own, others = _digests(found), _digests(facts.image(other))
+            if not own or not others:
+                return Seen(f"{self.name if not own else other} has no digest", ok=False)
+            return Seen("the same" if own & others else "another", ok=bool(own & others))
+
+        return self._that(f"digest compared with {other}", "the same", see, also=[("image", other)])
+
+    def has_file(
+        self, at: str, *, contains: str | None = None, equals: str | None = None, absent: bool = False
+    ) -> Condition:
+        """Its file *at* this path is there, or holds a text, or is a text, or is not there.  Needs the engine's host."""
+        place, wanted = path(at), Wanted.checked(contains, equals, absent)
+        return self._that(
+            f"file {place}", str(wanted), lambda facts, found: wanted.seen(lambda: _file(facts, found, place))
+        )
+
+    def label(self, name: str, value: str) -> Condition:
+        """It has this label with this value."""
+        text("name of a label", name)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            has = (_config(found).get("Labels") or {}).get(name)
+            return Seen("not set" if has is None else repr(has), ok=has == value)
+
+        return self._that(f"label {name}", repr(value), see)
+
+    def configured(
+        self,
+        *,
+        cmd: list[str] | None = None,
+        entrypoint: list[str] | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        environment: dict[str, str] | None = None,
+        exposes: str | None = None,
+        stop_signal: str | None = None,
+        healthcheck: bool | None = None,
+    ) -> Condition:
+        """What its containers are given: *cmd*, *entrypoint* as lists of words, *exposes* as ``80/tcp``; [] and "" for none."""
+        given: dict[str, Any] = {
+            "cmd": cmd,
+            "entrypoint": entrypoint,
+            "user": user,
+            "workdir": workdir,
+            "exposes": exposes,
+        }
+        given |= {"environment": environment, "stop_signal": stop_signal, "healthcheck": healthcheck}
+        wanted = {key: value for key, value in given.items() if value is not None}
+        if not wanted or not all(isinstance(value, _TYPES[key]) for key, value in wanted.items()):
+            raise UsageError(
+                "configured how?", seen=repr(wanted), expected="cmd=['sh'], user='web', exposes='80/tcp', …"
+            )
+
+        def see(facts: Facts, found: Found) -> Seen:
+            has = {key: _SETTINGS[key](_config(found)) for key in wanted}
+            if environment is not None:
+                has["environment"] = {key: has["environment"].get(key) for key in environment}
+            if exposes is not None and exposes in has["exposes"]:
+                has["exposes"] = exposes
+            return Seen(_told(has), ok=has == wanted)
+
+        return self._that("configuration", _told(wanted), see)
+
+
+_TYPES: dict[str, type] = {
+    **{"cmd": list, "entrypoint": list, "environment": dict, "healthcheck": bool},
+    **dict.fromkeys(("user", "workdir", "exposes", "stop_signal"), str),
+}
+
+_SETTINGS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "cmd": lambda config: config.get("Cmd") or [],
+    "entrypoint": lambda config: config.get("Entrypoint") or [],
+    "user": lambda config: config.get("User") or "",
+    "workdir": lambda config: config.get("WorkingDir") or "",
+    "environment": lambda config: dict(line.partition("=")[::2] for line in config.get("Env") or []),
+    "exposes": lambda config: ", ".join(sorted(config.get("ExposedPorts") or {})),
+    "stop_signal": lambda config: config.get("StopSignal") or "",
+    "healthcheck": lambda config: (config.get("Healthcheck") or {}).get("Test") not in (None, [], ["NONE"]),
+}
+"""By name: where an image's configuration has it (Docker Image Specification v1.2)."""
+
+
+def _config(found: Found) -> dict[str, Any]:
+    return dict(found.get("Config") or {})
+
+
+def _told(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value!r}" for key, value in settings.items())
+
+
+def _layers(found: Found) -> list[str]:
+    return list(found["RootFS"].get("Layers") or [])
+
+
+def _digests(found: Found) -> set[str]:
+    return {name.partition("@")[2] for name in found.get("RepoDigests") or []}
+
+
+def _file(facts: Facts, found: Found, at: str) -> str | None:
+    host, driver = facts.engine.host, found.get("GraphDriver") or {}
+    if not host.available:
+        raise NotReadable(host.reason)
+    if driver.get("Name") != "overlay2":
+        raise NotReadable(f"the engine keeps images by {driver.get('Name')}")
+    data = driver["Data"]
+    root = posixpath.dirname(posixpath.dirname(data["UpperDir"]))
+    folders = f"{data['UpperDir']}:{data.get('LowerDir') or ''}".rstrip(":").replace(f"{root}/", "")
+    command = ["unshare", "--mount", "sh", "-c", _IN_LAYERS, root, folders, at, str(MOST)]
+    with facts.answering():
+        said = facts.once(("image file", found["Id"], at), lambda: host.run(command).stdout)
+    kind, _, content = str(said).partition("\n")
+    if kind == "absent":
+        raise Missing("absent")
+    if kind == "large":
+        raise NotReadable(f"it has more than {MOST} bytes")
+    return content if kind == "text" else None

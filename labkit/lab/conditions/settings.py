@@ -1,0 +1,229 @@
+"""What can be wanted of how a container was made: limits, mounts, networks, image, policy, environment, ports."""
+
+from __future__ import annotations
+
+import posixpath
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.errors import UsageError
+from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.facts import Facts, Found, Key
+from labkit.lab.conditions.wanted import name_of, number, one_of, path, quantity, text
+from labkit.observe.quantities import ByteSize, CPUs
+
+__all__ = ["Settings"]
+
+POLICIES = ("no", "on-failure", "always", "unless-stopped")
+
+
+class Settings:
+    """The half of a container's conditions that its settings answer."""
+
+    @abstractmethod
+    def _that(
+        self,
+        what: str,
+        expected: str,
+        see: Callable[[Facts, Found], Seen],
+        *,
+        polled: bool = False,
+        also: Iterable[Key] = (),
+    ) -> Condition: ...
+
+    def limited(
+        self, *, memory: str | int | None = None, cpus: str | float | None = None, pids: int | None = None
+    ) -> Condition:
+        """It is limited to this *memory* (``64m``, bytes), so many *cpus* (1.5), so many processes (*pids*)."""
+        wanted: dict[str, Any] = {}
+        if memory is not None:
+            wanted["memory"] = quantity("size", memory, ByteSize.parse)
+        if cpus is not None:
+            wanted["CPUs"] = quantity("number of CPUs", cpus, CPUs.parse)
+        if pids is not None:
+            wanted["processes"] = number("number of processes", pids, 1, 2**31)
+        if not wanted:
+            raise UsageError("limited to what?", expected="memory='64m', cpus=0.5 or pids=20")
+
+        def see(facts: Facts, found: Found) -> Seen:
+            have = {name: value for name, value in _limits(found).items() if name in wanted}
+            return Seen(_limits_told(have), ok=have == wanted)
+
+        return self._that("limits", _limits_told(wanted), see)
+
+    def mounts(
+        self,
+        at: str,
+        *,
+        volume: str | None = None,
+        bind: str | None = None,
+        tmpfs: bool = False,
+        anonymous: bool = False,
+        read_only: bool | None = None,
+    ) -> Condition:
+        """At this path it has the *volume* of this name, a volume without a name (*anonymous*), the folder of the host
+        *bind*, or a *tmpfs*; without one of these, anything.  *read_only*: None if that does not matter."""
+        given = [bool(volume is not None), bool(bind is not None), tmpfs is True, anonymous is True]
+        if sum(given) > 1 or read_only not in (None, True, False):
+            raise UsageError("a path has one mount", expected="one of volume, bind, tmpfs, anonymous")
+        wanted = _Mount(
+            f"volume {name_of('volume', volume)}"
+            if volume is not None
+            else f"bind {path(bind)}"
+            if bind is not None
+            else ("tmpfs" if tmpfs else "a volume without a name" if anonymous else "a mount"),
+            read_only,
+        )
+        folder = path(at)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            there = {each.at: each for each in _mounts(found)}.get(folder)
+            return Seen(
+                str(there) if there else "nothing is mounted there", ok=bool(there and wanted.fits(there))
+            )
+
+        return self._that(f"mount at {folder}", str(wanted), see)
+
+    def on_network(self, name: str) -> Condition:
+        """It is connected to the network *name*."""
+        name_of("network", name)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            joined = found["NetworkSettings"].get("Networks") or {}
+            told = ", ".join(sorted(joined)) or "none"
+            if name not in joined:
+                return Seen(told, ok=False)
+            now, then = facts.network(name)["Id"], joined[name].get("NetworkID")
+            return Seen(f"{told}" if then in ("", now) else f"a former {name}", ok=then in ("", now))
+
+        return self._that("networks", name, see, also=[("network", name)])
+
+    def made_from(self, image: str) -> Condition:
+        """It was made from the image that *image* names now."""
+        name_of("image", image)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            wanted, used = facts.image(image)["Id"], found["Config"]["Image"]
+            same = found["Image"] == wanted
+            return Seen(used if same or used != image else f"an earlier {used}", ok=same)
+
+        return self._that("image", image, see, also=[("image", image)])
+
+    def has_init(self) -> Condition:
+        """Its PID 1 is the engine's small init (``docker-init``)."""
+
+        def see(facts: Facts, found: Found) -> Seen:
+            init = bool(found["HostConfig"].get("Init"))
+            return Seen("the engine's" if init else "none", ok=init)
+
+        return self._that("init process", "the engine's", see)
+
+    def policy(self, name: str, at_most: int | None = None) -> Condition:
+        """Its restart policy is this; for ``on-failure``, *at_most* so many times (None: however often)."""
+        one_of("restart policy", name, POLICIES)
+        if at_most is not None:
+            if name != "on-failure":
+                raise UsageError(
+                    "only on-failure counts its restarts",
+                    seen=f"{name!r}, {at_most!r}",
+                    expected="'on-failure'",
+                )
+            number("number of restarts", at_most, 1, 10**6)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            has = found["HostConfig"].get("RestartPolicy") or {}
+            told = _policy(has.get("Name") or "no", has.get("MaximumRetryCount") or None)
+            return Seen(told, ok=told == _policy(name, at_most))
+
+        return self._that("restart policy", _policy(name, at_most), see)
+
+    def environment(self, **wanted: str) -> Condition:
+        """Its processes are given these variables with these values."""
+        if not wanted or not all(isinstance(value, str) for value in wanted.values()):
+            raise UsageError("which variables?", seen=repr(wanted), expected="NAME='value', as text")
+
+        def see(facts: Facts, found: Found) -> Seen:
+            set_ = dict(line.partition("=")[::2] for line in found["Config"].get("Env") or [] if "=" in line)
+            told = [f"{name}={set_[name]}" if name in set_ else f"{name} is not set" for name in wanted]
+            return Seen(", ".join(told), ok=all(set_.get(name) == wanted[name] for name in wanted))
+
+        return self._that("environment", ", ".join(f"{name}={value}" for name, value in wanted.items()), see)
+
+    def published(self, port: int, to: int, *, protocol: str = "tcp") -> Condition:
+        """The *port* of the engine's host leads *to* this port of the container, which runs."""
+        number("port", port, 1, 65535), number("port", to, 1, 65535)
+        inner = f"{to}/{one_of('protocol', protocol, ('tcp', 'udp', 'sctp'))}"
+
+        def see(facts: Facts, found: Found) -> Seen:
+            if not found["State"]["Running"]:
+                return Seen(f"not published, it is {found['State']['Status']}", ok=False)
+            bound = (found["NetworkSettings"].get("Ports") or {}).get(inner) or []
+            ports = sorted({int(each["HostPort"]) for each in bound if each.get("HostPort")})
+            told = f"port {', '.join(map(str, ports))} of the host" if ports else "not published"
+            return Seen(told, ok=port in ports)
+
+        return self._that(f"port {inner}", f"port {port} of the host", see)
+
+    def label(self, name: str, value: str) -> Condition:
+        """It has this label with this value."""
+        text("name of a label", name)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            has = (found["Config"].get("Labels") or {}).get(name)
+            return Seen("not set" if has is None else repr(has), ok=has == value)
+
+        return self._that(f"label {name}", repr(value), see)
+
+
+def _limits(found: Found) -> dict[str, Any]:
+    """What limits the container, None where nothing does.  CPUs come as a number, or as a quota of a period."""
+    host = found["HostConfig"]
+    memory, quota, pids = host.get("Memory") or 0, host.get("CpuQuota") or 0, host.get("PidsLimit") or 0
+    cpus = (host.get("NanoCpus") or 0) / 10**9 or max(quota, 0) / (host.get("CpuPeriod") or 100_000)
+    return {
+        "memory": ByteSize(memory) if memory > 0 else None,
+        "CPUs": CPUs(cpus) if cpus else None,
+        "processes": pids if pids > 0 else None,
+    }
+
+
+def _limits_told(limits: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {'without a limit' if value is None else value}" for name, value in limits.items()
+    )
+
+
+@dataclass(frozen=True)
+class _Mount:
+    what: str
+    read_only: bool | None
+    at: str = ""
+
+    def fits(self, there: _Mount) -> bool:
+        return self.what in (there.what, "a mount") and self.read_only in (None, there.read_only)
+
+    def __str__(self) -> str:
+        return self.what + {None: "", True: ", read-only", False: ", writable"}[self.read_only]
+
+
+def _mounts(found: Found) -> Iterable[_Mount]:
+    for each in found.get("Mounts") or []:
+        yield _Mount(_what(each), not each["RW"], posixpath.normpath(each["Destination"]))
+    for at, options in (found["HostConfig"].get("Tmpfs") or {}).items():
+        yield _Mount("tmpfs", "ro" in options.split(","), posixpath.normpath(at))
+
+
+def _what(mount: dict[str, Any]) -> str:
+    if mount["Type"] == "volume":
+        name = mount["Name"]
+        unnamed = len(name) == 64 and all(digit in "0123456789abcdef" for digit in name)
+        return "a volume without a name" if unnamed else f"volume {name}"
+    return f"bind {mount['Source']}" if mount["Type"] == "bind" else str(mount["Type"])
+
+
+def _policy(name: str, at_most: int | None) -> str:
+    if name != "on-failure":
+        return name
+    return f"{name}, " + ("however often" if at_most is None else f"{at_most} times at most")
