@@ -164,8 +164,7 @@ def _ask(
             files,
             kind="kernel",
             argv=cmd[module:],
-            # as jupyter_client does for the kernels that it starts itself
-            environ={**(options.get("env") or os.environ), "JPY_PARENT_PID": str(os.getpid())},
+            environ=dict(options.get("env") or os.environ),
             fresh=fresh,
             ports=list(port_names),
         )

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 __all__ = ["expand", "readable_commands", "without_ids"]
 
-ID = re.compile(r"\b[0-9a-f]{64}\b")
+ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
 NAME = re.compile(r"(?<![{$])\{([A-Za-z_]\w*)\}(?!\})")
 
 
 def readable_commands() -> None:
-    """Make ``!command`` in this notebook leave ``{{…}}`` to docker, and print long ids as ``‹id›``.
+    """Make ``!command`` in this notebook leave ``{{…}}`` to docker, and print ids as ``‹id›``.
 
     ``{name}`` is still replaced by the notebook's variable of that name.  The exit code is in ``_exit_code``, as always.
     Does nothing outside IPython.
@@ -52,5 +52,5 @@ def expand(command: str, names: Mapping[str, object]) -> str:
 
 
 def without_ids(text: str) -> str:
-    """*text* with each full id (64 hexadecimal digits) as ``‹id›``: they differ from engine to engine."""
+    """*text* with each id, in full (64 hexadecimal digits) or short (12), as ``‹id›``: they differ from engine to engine."""
     return ID.sub("‹id›", text)

@@ -26,10 +26,10 @@ def test_only_known_names_are_replaced(typed: str, run: str) -> None:
 
 
 def test_ids_are_left_out() -> None:
-    """A full id is shown as such; shorter hexadecimal words are not ids."""
+    """An id, in full or short, is shown as such; other hexadecimal words are not ids."""
     assert (
-        without_ids(f"container {'0a' * 32} is not running, deadbeef")
-        == "container ‹id› is not running, deadbeef"
+        without_ids(f"container {'0a' * 32} uses {'0a' * 6}, deadbeef")
+        == "container ‹id› uses ‹id›, deadbeef"
     )
 
 

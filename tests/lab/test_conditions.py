@@ -311,6 +311,16 @@ def rows(world: World) -> dict[Condition, str]:
         onward.has_file("/one", absent=True): "image shop:2, file /one: absent",
         shop.has_file("/bin/vi"): "image shop:1, file /bin/vi: absent, expected there",
         onward.has_file("/two", contains="one"): "image shop:2, file /two: 'two', expected 'one' in it",
+        shop.adds("1k", to=IMAGE): "image shop:1, size added to busybox:lab: 4b",
+        shop.adds("3b", to=IMAGE): "image shop:1, size added to busybox:lab: 4b, expected 3b at most",
+        image(IMAGE).adds("1k", to="shop:2"): "image busybox:lab, size added to shop:2: 8b less",
+        image(IMAGE).adds("1k", to="shop:9"): "image busybox:lab, size added to shop:9: no such image, expected 1k at most",
+        shop.same_file("/etc/passwd", as_in=IMAGE): "image shop:1, file /etc/passwd compared with busybox:lab: the same text",
+        shop.same_file("/etc/passwd", as_in="shop:9"):
+            "image shop:1, file /etc/passwd compared with shop:9: no such image, expected the same text",
+        shop.same_file("/one", as_in="shop:2"):
+            "image shop:1, file /one compared with shop:2: absent, expected the same text",
+        shop.same_file("/bin", as_in=IMAGE): "image shop:1, file /bin compared with busybox:lab: no text, expected the same text",
         shop.label("who", "ada"): "image shop:1, label who: 'ada'",
         shop.label("who", "bob"): "image shop:1, label who: 'ada', expected 'bob'",
         image(IMAGE).label("who", "ada"): "image busybox:lab, label who: not set, expected 'ada'",
@@ -476,6 +486,10 @@ MISTAKES: list[Callable[[], object]] = [
     lambda: image("web").configured(),
     lambda: image("web").configured(cmd="sh"),  # type: ignore[arg-type]
     lambda: image("web").same_as(""),
+    lambda: image("web").adds("heavy", to=IMAGE),
+    lambda: image("web").adds("1m", to=""),
+    lambda: image("web").same_file("x", as_in=IMAGE),
+    lambda: image("web").same_file("/x", as_in=""),
     lambda: image("web").has_file("x"),
     lambda: volume("data").file(7),  # type: ignore[arg-type]
     lambda: network("net").connects("one"),

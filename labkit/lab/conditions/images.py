@@ -11,7 +11,8 @@ from labkit.errors import UsageError
 from labkit.lab.conditions.base import Condition, Seen
 from labkit.lab.conditions.facts import Facts, Found, Key, Missing, NotReadable
 from labkit.lab.conditions.files import MOST, Wanted
-from labkit.lab.conditions.wanted import name_of, number, path, text
+from labkit.lab.conditions.wanted import name_of, number, path, quantity, text
+from labkit.observe.quantities import ByteSize
 
 __all__ = ["Image", "image"]
 
@@ -98,6 +99,33 @@ class Image:
             )
 
         return self._that("built on", f"all layers of {other}, and its own", see, also=[("image", other)])
+
+    def adds(self, at_most: str, *, to: str) -> Condition:
+        """Its layers together are at most so many bytes (``1m``) larger than those of the image *to*."""
+        limit = quantity("size", at_most, ByteSize.parse)
+        name_of("image", to)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            more = ByteSize(found["Size"] - facts.image(to)["Size"])
+            told = f"{ByteSize(-more).rounded()} less" if more < 0 else more.rounded()
+            return Seen(told, ok=more <= limit)
+
+        return self._that(f"size added to {to}", f"{limit} at most", see, also=[("image", to)])
+
+    def same_file(self, at: str, *, as_in: str) -> Condition:
+        """Its file *at* this path holds the same text as that of the image *as_in*.  Needs the engine's host."""
+        place = path(at)
+        name_of("image", as_in)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            own, other = _file(facts, found, place), _file(facts, facts.image(as_in), place)
+            if own is None or other is None:
+                return Seen("no text", ok=False)
+            return Seen("the same text" if own == other else "another text", ok=own == other)
+
+        return self._that(
+            f"file {place} compared with {as_in}", "the same text", see, also=[("image", as_in)]
+        )
 
     def same_as(self, other: str) -> Condition:
         """It is the very image that *other* names too."""
