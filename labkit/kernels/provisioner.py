@@ -164,7 +164,8 @@ def _ask(
             files,
             kind="kernel",
             argv=cmd[module:],
-            environ=dict(options.get("env") or os.environ),
+            # as jupyter_client does for the kernels that it starts itself
+            environ={**(options.get("env") or os.environ), "JPY_PARENT_PID": str(os.getpid())},
             fresh=fresh,
             ports=list(port_names),
         )

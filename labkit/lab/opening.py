@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from labkit.engine import open_engine, provider_wanted
 from labkit.engine.images import catalogue
@@ -19,8 +23,9 @@ from labkit.engine.references import resolve
 from labkit.errors import UsageError
 from labkit.lab import book
 from labkit.lab.commands import readable_commands
+from labkit.lab.progress import Progress
 from labkit.lab.sessions import Session
-from labkit.lab.tidying import check_name, reserve
+from labkit.lab.tidying import check_name, inventory, reserve, resume
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -47,42 +52,74 @@ def open(lab: str, *, name: str, image: str | None = None, images: Sequence[str]
     found = book.find(lab)
     check_name(name)
     wanted = [*([] if image is None else [image]), *images]
-    brought = [known for each in wanted if (known := _from_catalogue(each))]
-    engine, ends_with = _engine(lab, list(dict.fromkeys(brought)))
+    brought = list(dict.fromkeys(known for each in wanted if (known := _from_catalogue(each))))
+    place = _place()
+    engine = _engine(lab, brought, place)
+    progress = Progress(found)
     try:
         _check_images(engine, wanted)
-        if not engine.owned:
-            reserve(engine, name)
+        there = _again(engine, name, place, progress)
     except BaseException:
+        progress.close()
         if not engine.owned:
             engine.close()
         raise
     if (former := _open.pop(lab, None)) is not None:
         former.leave()
     readable_commands()
-    session = _open[lab] = Session(found, engine.use(), name, ends_with=ends_with)
+    session = Session(found, engine.use(), name, progress, ends_with=place.words, there=there)
+    _open[lab] = session
     print(session)
     return session
 
 
-def _engine(lab: str, images: list[str]) -> tuple[Engine, str]:
-    """The engine of *lab*, and with what it ends."""
+@dataclass(frozen=True)
+class Place:
+    """Where a lab is open: what it has on an engine is found again under *key* as long as *process* lives.
+
+    *words*: what that process is to a learner.
+    """
+
+    process: Process
+    key: str
+    words: str
+
+
+def _place() -> Place:
+    """The notebook server and the notebook, if this is a kernel that one has started on this machine; else this process."""
+    kernels = sys.modules.get(
+        "ipykernel.kernelapp"
+    )  # what a kernel starts has the same variables, and is none
+    notebook = os.environ.get("JPY_SESSION_NAME")
+    if notebook and kernels and kernels.IPKernelApp.initialized():
+        with suppress(KeyError, ValueError, ProcessLookupError):
+            return Place(Process.of(int(os.environ["JPY_PARENT_PID"])), notebook, "the notebook server")
+    return Place(Process.current(), "", "this notebook")
+
+
+def _engine(lab: str, images: list[str], place: Place) -> Engine:
     if provider_wanted() != "sandbox":
-        return open_engine(name=lab, images=images), ""
-    options: dict[str, Any] = {"name": lab[:31].rstrip("-"), "images": images}
-    notebook, server = os.environ.get("JPY_SESSION_NAME"), _server()
-    if notebook and server:
-        return open_engine(**options, owner=server, key=notebook), "the notebook server"
-    return open_engine(**options, key="this process"), "this notebook"
+        return open_engine(name=lab, images=images)
+    return open_engine(
+        name=lab[:31].rstrip("-"), images=images, owner=place.process.pid, key=place.key or "lab"
+    )
 
 
-def _server() -> int | None:
-    """The notebook server that has started this kernel; None where none has, or it is not on this machine."""
-    told = os.environ.get("JPY_PARENT_PID", "")
-    try:
-        return Process.of(int(told)).pid
-    except (ValueError, ProcessLookupError):
+def _again(engine: Engine, name: str, place: Place, progress: Progress) -> dict[str, list[str]] | None:
+    """What is on the engine already and the lab's, by kind, if it is taken up again.
+
+    On a shared engine the names are the lab's that it has reserved from here.
+    """
+    if engine.owned:
+        return inventory(engine) if getattr(engine, "taken_up", False) else None
+    whose = f"{name} on {engine.client.info()['ID']} for {place.key} of {place.process}"
+    mark = sha256(whose.encode()).hexdigest()
+    since = progress.marked(mark)
+    if since is None:
+        progress.mark(mark, int(reserve(engine, name)))
         return None
+    resume(engine, name, since)
+    return inventory(engine, name)
 
 
 def _from_catalogue(image: str) -> str:

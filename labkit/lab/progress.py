@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,15 @@ class Progress:
     def gave_solution(self, exercise: str) -> None:
         """The solution was looked at."""
         self._note("solution", exercise)
+
+    def mark(self, what: str, value: int) -> None:
+        """Keep a number of the session's own, for `marked`."""
+        self._note("mark", what, value)
+
+    def marked(self, what: str) -> int | None:
+        """The number that was kept for *what* the last time."""
+        with self._lock:
+            return _kept(self._database, self.learner, self.lab, "mark").get(what)
 
     def active(self) -> None:
         """The learner does something now: the time since the last time counts, up to `IDLE`."""
@@ -241,12 +251,18 @@ def tallies(who: str | None = None) -> list[Tally]:
         raise _unusable(error) from None
 
 
-def _tally(database: sqlite3.Connection, who: str, lab: str, known: Book | None) -> Tally:
-    def kept(kind: str, value: str = "value") -> dict[str, int]:
-        """What there is of this *kind*, each with its *value*: the last, or as SQL says."""
-        grouped = f"SELECT what, {value}, max(rowid) FROM acts WHERE learner = ? AND lab = ? AND kind = ? GROUP BY what"
-        return {what: found or 0 for what, found, _ in database.execute(grouped, (who, lab, kind))}
+def _kept(
+    database: sqlite3.Connection, who: str, lab: str, kind: str, value: str = "value"
+) -> dict[str, int]:
+    """What there is of this *kind*, each with its *value*: the last, or as SQL says."""
+    grouped = (
+        f"SELECT what, {value}, max(rowid) FROM acts WHERE learner = ? AND lab = ? AND kind = ? GROUP BY what"
+    )
+    return {what: found or 0 for what, found, _ in database.execute(grouped, (who, lab, kind))}
 
+
+def _tally(database: sqlite3.Connection, who: str, lab: str, known: Book | None) -> Tally:
+    kept = partial(_kept, database, who, lab)
     exercises = set(known.exercises) if known else set(kept("check"))
     predictions, passed = kept("prediction"), kept("check", "max(value)")
     spent = database.execute("SELECT seconds FROM spent WHERE learner = ? AND lab = ?", (who, lab)).fetchone()

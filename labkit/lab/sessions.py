@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,11 @@ from labkit.lab.binding import Bound
 from labkit.lab.changes import Changes, Looks
 from labkit.lab.checks import Check, Checks
 from labkit.lab.conditions import Condition
-from labkit.lab.progress import Progress
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
     from labkit.lab.book import Book
+    from labkit.lab.progress import Progress
 
 __all__ = ["Session"]
 
@@ -24,15 +25,22 @@ __all__ = ["Session"]
 class Session:
     """What ``labkit.lab.open`` gives.  *book*: the lab's notebook; *name*: what the lab's containers are called.
 
-    *ends_with*: what ends a private engine.
+    *ends_with*: what ends a private engine.  *there*: the names that were on it already, by kind, if it was taken up again.
     """
 
-    def __init__(self, book: Book, engine: Engine, name: str, *, ends_with: str = "this notebook") -> None:
-        self.book, self.engine, self.name = book, engine, name
-        self.progress = Progress(book)
+    def __init__(
+        self,
+        book: Book,
+        engine: Engine,
+        name: str,
+        progress: Progress,
+        *,
+        ends_with: str = "this notebook",
+        there: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.book, self.engine, self.name, self.progress = book, engine, name, progress
         self._end_listening = cells.after_each(self.progress.active)
-        self._ends_with = ends_with
-        self._found = _inventory(engine) if getattr(engine, "taken_up", False) else None
+        self._ends_with, self._there = ends_with, there
         self._looks = Looks.of(engine)
         self._checks = Checks(engine, self.progress.checked)
 
@@ -81,7 +89,7 @@ class Session:
             )
         self.engine.reset()
         self._looks.begin()
-        self._found = None
+        self._there = None
 
     def restore(self, section: str) -> None:
         """The state that a *section* needs (the id of its heading's cell): a reset, and the cells above it that make that state.
@@ -110,6 +118,7 @@ class Session:
     def tidy(self) -> None:
         """Remove the lab's containers and volumes, and nothing else; see `labkit.lab.tidy`."""
         tidying.tidy(self.engine, self.name)
+        self._there = None
 
     def leave(self) -> None:
         """Let go of everything but the engine: this lab is opened anew."""
@@ -132,10 +141,12 @@ class Session:
             else f"shared, reached at {self.engine.url}"
         )
         lines = [f"engine: {self.engine.name}, provider {self.engine.provider} ({kind})"]
-        if self._found is not None:
+        if self._there is not None:
+            told = [f"{kind} {', '.join(names)}" for kind, names in self._there.items() if names]
+            back = "lab.reset()" if self.engine.owned else "lab.tidy()"
             lines += [
-                f"taken up again, with what is on it: {self._found}",
-                "for the start of the lab: lab.reset()",
+                f"taken up again, with what is on it: {'; '.join(told) or 'nothing'}",
+                f"for the start of the lab: {back}",
             ]
         return lines
 
@@ -145,17 +156,3 @@ class Session:
     def _repr_html_(self) -> str:
         title = f"<b>{html.escape(self.book.title)}</b>"
         return "<p>" + "<br>".join([title, *map(html.escape, self._lines())]) + "</p>"
-
-
-def _inventory(engine: Engine) -> str:
-    """The names of what a learner has made on *engine*, a kind after the other."""
-    client = engine.client
-    kinds = {
-        "containers": [found.name for found in client.containers.list(all=True, ignore_removed=True)],
-        "volumes": [found.name for found in client.volumes.list()],
-        "networks": [
-            found.name for found in client.networks.list() if found.name not in ("bridge", "host", "none")
-        ],
-    }
-    told = [f"{kind} {', '.join(sorted(names))}" for kind, names in kinds.items() if names]
-    return "; ".join(told) or "nothing"

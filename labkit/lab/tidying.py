@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from labkit.errors import Refused, UsageError
@@ -12,9 +13,29 @@ from labkit.labels import is_ours
 from labkit.observe import engine_time
 
 if TYPE_CHECKING:
+    import docker
+
     from labkit.engine import Engine
 
-__all__ = ["check_name", "reserve", "tidy"]
+__all__ = ["check_name", "inventory", "reserve", "resume", "tidy"]
+
+
+class Kind(NamedTuple):
+    """A kind of object that a lab makes: the command that removes some, and what lists all."""
+
+    remedy: str
+    every: Callable[[docker.DockerClient], list[Any]]
+
+
+KINDS = {
+    "containers": Kind(
+        "docker rm --force", lambda client: client.containers.list(all=True, ignore_removed=True)
+    ),
+    "volumes": Kind("docker volume rm", lambda client: client.volumes.list()),
+    "networks": Kind("docker network rm", lambda client: client.networks.list()),
+}
+OF_THE_ENGINE = ("bridge", "host", "none")
+"""Networks that every engine has."""
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 """What an engine lets containers and volumes be called (moby, daemon/names)."""
@@ -33,40 +54,64 @@ def check_name(name: str) -> None:
         )
 
 
-def reserve(engine: Engine, name: str) -> None:
-    """See to it that no container and no volume is called *name*, or *name* and a dash and more.
+def reserve(engine: Engine, name: str) -> float:
+    """See to it that no container, volume or network is called *name*, or *name* and a dash and more.
 
-    What is called so from now on is the lab's.  Raises `Refused`, naming those that there are: the lab does not touch what
-    it has not made, and `UsageError` for a name that no container can have.
+    What is called so from now on is the lab's; the moment is returned, in seconds of the engine's clock.  Raises `UsageError`
+    for a name that no container can have, and `Refused`, naming those that there are: the lab does not touch what it has
+    not made.
     """
     check_name(name)
-    found = [*_containers(engine, name), *_volumes(engine, name)]
-    if found:
+    taken = {kind: found for kind in KINDS if (found := _called(engine, kind, name))}
+    if taken:
+        remedies = [f"{KINDS[kind].remedy} {_names(found)}" for kind, found in taken.items()]
         raise Refused(
             f"the name {name!r} is taken on the engine {engine.name!r}",
-            seen=", ".join(sorted(item.name for item in found)),
-            try_=f"another name\nlab.tidy(engine, {name!r}), if they are left from this lab",
+            seen=", ".join(sorted(each.name for found in taken.values() for each in found)),
+            try_=f"another name\nif that is left from a lab: {'; '.join(remedies)}",
         )
-    _reserved.setdefault(engine, {})[name] = float(engine_time(engine))
+    now = float(engine_time(engine))
+    resume(engine, name, now)
+    return now
+
+
+def resume(engine: Engine, name: str, since: float) -> None:
+    """Go on with a name that was reserved at *since*, as `reserve` has returned it."""
+    _reserved.setdefault(engine, {})[name] = since
+
+
+def inventory(engine: Engine, name: str = "") -> dict[str, list[str]]:
+    """The names of what is on *engine*, by kind, each sorted; or only of what `tidy` would remove for *name*."""
+    return {
+        kind: sorted(
+            found.name
+            for found in _called(engine, kind, name)
+            if not name or _is_the_labs(engine, name, found)
+        )
+        for kind in KINDS
+    }
 
 
 def tidy(engine: Engine, name: str) -> None:
-    """Remove the lab's containers and volumes called *name*, or *name* and a dash and more; print how many there were.
+    """Remove the lab's containers, volumes and networks called *name*, or *name* and a dash and more; print how many.
 
     On a shared engine those are the ones that labkit labelled, or that were created since `reserve`.  Others are left
     alone and shown, with the command that would remove them.
     """
-    containers = [found for found in _containers(engine, name) if _is_the_labs(engine, name, found)]
-    volumes = [found for found in _volumes(engine, name) if _is_the_labs(engine, name, found)]
-    for container in containers:
-        with engine.approve("container", container.name):
-            container.remove(force=True, v=True)
-    for volume in volumes:
-        with engine.approve("volume", volume.name):
-            volume.remove()
-    print(f"removed: containers {len(containers)}, volumes {len(volumes)}")
-    _show("docker rm --force", _containers(engine, name))
-    _show("docker volume rm", _volumes(engine, name))
+    counts = {kind: _remove(engine, kind, name) for kind in KINDS}
+    told = [f"{kind} {count}" for kind, count in counts.items() if count or kind != "networks"]
+    print(f"removed: {', '.join(told)}")
+    for kind, (remedy, _) in KINDS.items():
+        if left := _called(engine, kind, name):
+            print(f"left, not made by this lab: {remedy} {_names(left)}")
+
+
+def _remove(engine: Engine, kind: str, name: str) -> int:
+    mine = [found for found in _called(engine, kind, name) if _is_the_labs(engine, name, found)]
+    for found in mine:
+        with engine.approve(kind.removesuffix("s"), found.name):
+            found.remove(**({"force": True, "v": True} if kind == "containers" else {}))
+    return len(mine)
 
 
 def _is_the_labs(engine: Engine, name: str, found: Any) -> bool:
@@ -78,18 +123,11 @@ def _is_the_labs(engine: Engine, name: str, found: Any) -> bool:
     return since is not None and datetime.fromisoformat(created).timestamp() >= int(since)
 
 
-def _show(command: str, left: list[Any]) -> None:
-    if left:
-        print(f"left, not made by this lab: {command} {' '.join(sorted(item.name for item in left))}")
+def _called(engine: Engine, kind: str, name: str) -> list[Any]:
+    """What there is of *kind* that is called *name*, or *name* and a dash and more; all without a name."""
+    every = [found for found in KINDS[kind].every(engine.client) if found.name not in OF_THE_ENGINE]
+    return [found for found in every if not name or found.name == name or found.name.startswith(f"{name}-")]
 
 
-def _containers(engine: Engine, name: str) -> list[Any]:
-    return [found for found in engine.client.containers.list(all=True) if _belongs(found.name, name)]
-
-
-def _volumes(engine: Engine, name: str) -> list[Any]:
-    return [found for found in engine.client.volumes.list() if _belongs(found.name, name)]
-
-
-def _belongs(candidate: str, name: str) -> bool:
-    return candidate == name or candidate.startswith(f"{name}-")
+def _names(found: list[Any]) -> str:
+    return " ".join(sorted(each.name for each in found))

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import textwrap
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import labkit.lab
-from labkit.engine import Engine, records
+from labkit.engine import Engine
 from labkit.errors import Refused, UsageError
 from labkit.lab import opening
-from tests.notebooks import ROOT
 
 LAB = "30-container-states"
 
@@ -29,43 +22,6 @@ def session() -> Iterator[labkit.lab.Session]:
     opened = labkit.lab.open(LAB, name="ada", image="busybox:lab")
     yield opened
     opened.close()
-
-
-def in_a_kernel(server: subprocess.Popen[bytes], notebook: Path, code: str) -> Any:
-    """What *code*, in a process that *server* has started for *notebook*, finds of its `lab`."""
-    environ = {**os.environ, "JPY_SESSION_NAME": str(notebook), "JPY_PARENT_PID": str(server.pid)}
-    source = f"""
-        import json, os, labkit.lab
-        lab = labkit.lab.open({LAB!r}, name="ada", image="busybox:lab")
-        {code}
-        print(json.dumps([lab.engine.id, repr(lab), sorted(c.name for c in lab.engine.client.containers.list(all=True))]))
-    """
-    command = [sys.executable, "-c", textwrap.dedent(source)]
-    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_a_restarted_kernel_takes_its_engine_up_again(tmp_path: Path) -> None:
-    """With all that is on it, said in words; a copy of the notebook has an engine of its own; both end with the server."""
-    create = 'lab.engine.client.containers.create("busybox:lab", name="ada")'
-    server = subprocess.Popen(["sleep", "1000"])
-    try:
-        first, told, _ = in_a_kernel(server, tmp_path / "a.ipynb", create)
-        assert "private: it ends with the notebook server" in told and "again" not in told
-        again, told, found = in_a_kernel(server, tmp_path / "a.ipynb", "")
-        assert (again, found) == (first, ["ada"])
-        assert "taken up again, with what is on it: containers ada" in told and "lab.reset()" in told
-        copy, _, found = in_a_kernel(server, tmp_path / "copy of a.ipynb", "")
-        assert copy != first and found == []
-        again, told, found = in_a_kernel(server, tmp_path / "a.ipynb", "lab.reset()")
-        assert (again, found) == (first, []) and "taken up" not in told
-    finally:
-        server.kill()
-        server.wait()
-    end = time.monotonic() + 15
-    while {first, copy} & {record.id for record in records.listed()} and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not {first, copy} & {record.id for record in records.listed()}
 
 
 def test_reset_is_the_start_again(session: labkit.lab.Session, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,11 +52,14 @@ def test_a_shared_engine_is_not_reset(engine: Engine, monkeypatch: pytest.Monkey
     with pytest.raises(Refused, match=r"lab\.tidy\(\)") as caught:
         shared.reset()
     assert engine.url in str(caught.value) and shared.state("ada") == "created"
-    with pytest.raises(Refused, match="taken"):
-        labkit.lab.open(LAB, name="ada", image="busybox:lab")
-    shared.tidy()
-    assert (shared.state("ada"), shared.state("theirs")) == ("removed", "created")
-    shared.close()
+    again = labkit.lab.open(LAB, name="ada", image="busybox:lab")
+    assert "what is on it: containers ada\nfor the start of the lab: lab.tidy()" in repr(again)
+    again.tidy()
+    assert (again.state("ada"), again.state("theirs")) == ("removed", "created")
+    assert "taken up" not in repr(again)
+    with pytest.raises(Refused, match="docker rm --force theirs"):
+        labkit.lab.open(LAB, name="theirs", image="busybox:lab")
+    again.close()
 
 
 @pytest.mark.parametrize(
