@@ -11,6 +11,7 @@ from labkit.observe.memory import MemoryCounters, memory
 from labkit.observe.networks import Endpoint, Network, NetworkMap, Pair, network_map
 from labkit.observe.quantities import ByteSize, Duration
 from labkit.observe.readings import Unreadable
+from labkit.observe.stats import Recorder, Sample, Usage
 from labkit.observe.tables import Table, Tabular
 from labkit.observe.volumes import Volume, volume
 from labkit.observe.writable import Change, WritableLayer
@@ -35,10 +36,13 @@ __all__ = [
     "NetworkMap",
     "OomKill",
     "Pair",
+    "Recorder",
+    "Sample",
     "Table",
     "Tabular",
     "Unreadable",
     "Unused",
+    "Usage",
     "Volume",
     "WritableLayer",
     "container",

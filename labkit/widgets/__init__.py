@@ -10,15 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.widgets.maps import network_map
+    from labkit.widgets.meters import UsageMeter, usage
     from labkit.widgets.pictures import Picture
     from labkit.widgets.plans import Decision, decision
     from labkit.widgets.stacks import layers
     from labkit.widgets.states import StateMachine, picture
 
-__all__ = ["Decision", "Picture", "StateMachine", "decision", "layers", "network_map", "picture"]
+__all__ = [
+    "Decision",
+    "Picture",
+    "StateMachine",
+    "UsageMeter",
+    "decision",
+    "layers",
+    "network_map",
+    "picture",
+    "usage",
+]
 
 _HOMES = {
     "maps": ["network_map"],
+    "meters": ["UsageMeter", "usage"],
     "pictures": ["Picture"],
     "plans": ["Decision", "decision"],
     "stacks": ["layers"],

@@ -12,6 +12,7 @@ import drawsvg as draw
 
 __all__ = [
     "WIDTH",
+    "Anchor",
     "Picture",
     "clean",
     "composed",
@@ -161,7 +162,8 @@ def width_of(text: str, look: str = "") -> float:
     looks = look.split()
     if "mono" in looks:
         return sum(map(_cells, text)) * 12 * 0.61
-    return sum(map(_share, text)) * (11 if "small" in looks else 14.5 if "strong" in looks else 13)
+    sizes = {"small": 11, "title": 14, "strong": 14.5}  # the last is bold, and so wider than its 13
+    return sum(map(_share, text)) * next((size for look, size in sizes.items() if look in looks), 13)
 
 
 def _share(letter: str) -> float:
@@ -170,7 +172,7 @@ def _share(letter: str) -> float:
         return 0.39
     if letter in "mwMW@%—…":
         return 0.98
-    return _cells(letter) * (0.72 if letter.isupper() else 0.61)
+    return _cells(letter) * (0.75 if letter.isupper() else 0.64)
 
 
 def _cells(letter: str) -> int:

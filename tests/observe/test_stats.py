@@ -1,0 +1,82 @@
+"""What a container uses, against the kernel's own counters."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit.engine import Engine
+from labkit.errors import UsageError
+from labkit.observe import Recorder, Sample, Usage, cgroups
+
+BUSY = "x=$(head -c 4000000 /dev/zero | tr '\\0' a); while :; do :; done"
+MEGABYTE = 2**20
+
+
+def counter(engine: Engine, name: str, controller: str, file: str) -> str:
+    pid = engine.client.api.inspect_container(name)["State"]["Pid"]
+    return engine.host.read(f"{cgroups.of(engine.host, pid, controller).folder}/{file}")
+
+
+def test_readings_are_the_kernels_counters(engine: Engine) -> None:
+    """Memory, CPU time and throttling of a busy container are those of its control group's files; its limits are there."""
+    engine.client.containers.run(
+        "busybox:lab", ["sh", "-c", BUSY], name="ada", detach=True, mem_limit="64m", nano_cpus=300_000_000
+    )
+    recorder = Recorder(engine, "ada", 60)
+    while len(recorder.usage.samples) < 3:
+        recorder._done.wait(0.05)
+    found = recorder.stop().usage
+    last = found.samples[-1]
+    in_use = int(counter(engine, "ada", "memory", "memory.usage_in_bytes"))
+    assert last.memory is not None and abs(last.memory - in_use) < 4 * MEGABYTE
+    assert (last.memory_limit, last.cpu_limit) == (64 * MEGABYTE, 0.3)
+    counters = dict(line.split() for line in counter(engine, "ada", "cpu", "cpu.stat").splitlines())
+    waited = int(counters["nr_throttled"]) / int(counters["nr_periods"])
+    assert found.waited == pytest.approx(waited, abs=0.3) and found.waited > 0.3
+    assert found.busiest is not None and 0.1 < found.busiest < 0.7
+    assert not recorder.recording and not found.unread
+
+
+def test_what_ended_and_what_is_not_there(engine: Engine) -> None:
+    """A container that never ran has no readings; one that is removed ends the recording; of one that is not there, an error."""
+    engine.client.containers.create("busybox:lab", name="idle")
+    recorder = Recorder(engine, "idle", 60)
+    engine.client.api.remove_container("idle")
+    assert recorder.wait().usage.words() == {"readings": "none: it was not running"}
+    with pytest.raises(UsageError, match="no-such"):
+        Recorder(engine, "no-such", 1)
+    with pytest.raises(UsageError, match="seconds above 0"):
+        Recorder(engine, "idle", 0)
+
+
+@pytest.mark.parametrize(
+    ("memory", "told"),
+    [
+        (10, "limit 100b, stayed below half of it"),
+        (60, "limit 100b, stayed below it"),
+        (99, "limit 100b, reached it"),
+    ],
+)
+def test_words_are_as_coarse_as_repeats(memory: int, told: str) -> None:
+    """How near memory came to its limit, in three steps."""
+    assert Usage("web", (Sample(0, memory, 0.1, 0, 100, 0.5),)).words()["memory"] == told
+
+
+@pytest.mark.parametrize(
+    ("waited", "told"),
+    [(0.01, "not throttled"), (0.2, "throttled at times"), (0.8, "throttled most of the time")],
+)
+def test_words_of_the_cpu(waited: float, told: str) -> None:
+    """How often it had to wait, in three steps; without a limit that is said."""
+    assert (
+        Usage("web", (Sample(0, 1, 0.1, 0, None, 0.5),), waited=waited).words()["CPU"] == f"limit 0.5, {told}"
+    )
+    assert Usage("web", (Sample(0, 1, 0.1),)).words() == {
+        "memory": "no limit, in use",
+        "CPU": "no limit, not throttled",
+    }
+
+
+def test_a_limit_that_was_hit_between_two_readings_counts() -> None:
+    """The kernel counts each time; the readings need not have seen it."""
+    assert "reached it" in Usage("web", (Sample(0, 1, None, 0, 100),), hit=True).words()["memory"]
