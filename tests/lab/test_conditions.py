@@ -90,6 +90,7 @@ class World:
         for tag in "12":
             self.api.tag(f"shop:{tag}", f"{registry}/shop", tag)
             self.api.push(f"{registry}/shop", tag)
+        self.api.create_container(f"{registry}/shop@{registry.digest('shop:1')}", name="x-pinned")
 
     def full(self) -> None:
         """``x-full`` has everything that can be set."""
@@ -259,6 +260,10 @@ def rows(world: World) -> dict[Condition, str]:
         full.on_network("near"): "container x-full, networks: far, near",
         plain.on_network("near"): "container x-plain, networks: bridge, expected near",
         plain.on_network("nowhere"): "container x-plain, networks: bridge, expected nowhere",
+        container("x-pinned").by_digest(): "container x-pinned, image asked for by: a digest",
+        full.by_digest(): "container x-full, image asked for by: busybox:lab, a name without a digest, expected a digest",
+        container("x-stale").by_digest():
+            "container x-stale, image asked for by: stale:1, a name without a digest, expected a digest",
         full.made_from(IMAGE): "container x-full, image: busybox:lab",
         full.made_from("shop:1"): "container x-full, image: busybox:lab, expected shop:1",
         full.made_from("shop:9"): "container x-full, image: no such image, expected shop:9",

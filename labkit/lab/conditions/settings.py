@@ -111,6 +111,16 @@ class Settings:
 
         return self._that("image", image, see, also=[("image", image)])
 
+    def by_digest(self) -> Condition:
+        """It was made from an image that was asked for by its digest (``shop@sha256:…``), which no tag can move."""
+
+        def see(facts: Facts, found: Found) -> Seen:
+            used = str(found["Config"]["Image"])
+            pinned = "@sha256:" in used
+            return Seen("a digest" if pinned else f"{used}, a name without a digest", ok=pinned)
+
+        return self._that("image asked for by", "a digest", see)
+
     def has_init(self) -> Condition:
         """Its PID 1 is the engine's small init (``docker-init``)."""
 
