@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from labkit.lab.listings import page_updated, updated
 from tests.notebooks import LABS, PAGES, RUNBOOKS, load
-from tests.tables import page_updated, updated
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [

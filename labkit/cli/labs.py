@@ -1,8 +1,9 @@
-"""``labkit check-labs``: what an author of labs types."""
+"""``labkit check-labs`` and ``new lab``: what an author of labs types."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from labkit.lab.inspection import Report
     from labkit.lab.proving import Trial
 
-__all__ = ["commands"]
+__all__ = ["commands", "making"]
 
 commands = typer.Typer()
+making = typer.Typer(help="Begin something of your own.", no_args_is_help=True)
 
 
 @commands.command("check-labs")
@@ -27,8 +29,10 @@ def check_labs(
 ) -> None:
     """Prove that the checks of labs cannot be fooled, and that the labs keep the house rules; exit code 1 if not."""
     from labkit.lab.inspection import every, find, inspect
+    from labkit.lab.sittings import need_engine
 
     paths = [find(name) for name in labs] if labs else every()
+    need_engine()
     reports = []
     for path in paths:
         if not as_json:
@@ -39,6 +43,26 @@ def check_labs(
     if as_json:
         print(json.dumps([report.as_json() for report in reports], indent=1, ensure_ascii=False))
     raise typer.Exit(not all(report.ok for report in reports))
+
+
+@making.command("lab")
+def new_lab(
+    name: Annotated[str, typer.Argument(help="What it is called, such as image-layers or 25-image-layers.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder for the notebook (default: that of the labs).")
+    ] = None,
+) -> None:
+    """Make a lab that works and keeps every house rule; its prose tells what belongs where."""
+    from labkit.lab import listings
+    from labkit.lab.skeletons import new
+
+    path = new(name, folder) if folder else new(name)
+    if not folder:
+        listings.update()  # a row for it in the README and on the first page
+    print(
+        f"{path}\n\nIt runs, and its checks hold; make it yours piece by piece. To see whether they still do:\n"
+    )
+    print(f"    labkit check-labs {path if folder else path.stem}")
 
 
 def _show_trial(trial: Trial) -> None:

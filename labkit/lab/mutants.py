@@ -62,11 +62,13 @@ def is_noticed(place: int, rejected: Iterable[tuple[str, str]]) -> bool:
 
 
 def shorter(starter: str, solution: str) -> Iterator[tuple[str, str]]:
-    """Each line of the *solution* that the *starter* has not, and the solution without it."""
+    """Each line of the *solution* that the *starter* has not, and the solution without it, if anything is left."""
     lines, known = solution.splitlines(), {line.strip() for line in starter.splitlines()}
     for number, line in enumerate(lines):
         if line.strip() and line.strip() not in known and not line.lstrip().startswith("#"):
-            yield line.strip(), NEWLINE.join(lines[:number] + lines[number + 1 :])
+            rest = NEWLINE.join(lines[:number] + lines[number + 1 :])
+            if rest.strip():
+                yield line.strip(), rest
 
 
 def decisive(starter: str, solution: str) -> list[str]:

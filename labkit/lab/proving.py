@@ -124,6 +124,7 @@ class _Desk:
 
     def _answered(self, source: str) -> str:
         """Run what the exercise needs, and *source* in place of its starter; returns what goes wrong, or nothing."""
+        self._sitting.touched = True
         if problem := _failure(self._sitting, self._exercise.needs):
             return f"cannot be tried: a cell that the exercise needs {problem}"
         return _failure(self._sitting, [source])
@@ -195,7 +196,9 @@ class _Desk:
         return f"does not pass the check, which says:\n{text}", text
 
     def _reset(self) -> None:
-        self._sitting.run("lab.reset()")
+        if self._sitting.touched:
+            self._sitting.run("lab.reset()")
+            self._sitting.touched = False
 
     def _mistaken(self, source: str, says: str = "") -> str:
         """Try an answer that has to be rejected, and told what the check *says*; returns what is wrong, or nothing."""

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from labkit.errors import LabkitError
+from labkit.kernels.imports import imports
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["CellFailed", "Sitting", "text_of"]
+__all__ = ["CellFailed", "Sitting", "need_engine", "text_of"]
 
 CELL_SECONDS = 120
 SHOWN = ("stream", "display_data", "execute_result", "error")
@@ -32,11 +33,14 @@ class Sitting:
     """One kernel, forked from this process, in a folder of its own that holds nothing but a copy of the notebook at *path*.
 
     Its labs are private engines, and its progress is nobody's.  A context manager: at its end, also by an interrupt, kernel,
-    engine and folder go.  Raises `LabkitError` in a process that has threads, which cannot be forked.
+    engine and folder go.  Raises `LabkitError` in a process that has threads, which cannot be forked.  *touched* is for who
+    runs the cells: whether anything was done on the engine since it was as at its start.
     """
 
+    touched = False
+
     def __init__(self, path: Path) -> None:
-        _import_ahead()
+        _import_ahead(path)
         from labkit.kernels.lane import Lane
 
         try:
@@ -90,9 +94,20 @@ class Sitting:
         if kind is None and self._lane.alive:
             with suppress(
                 LabkitError
-            ):  # whatever the cells have made of `lab`: the engine ends with the kernel
+            ):  # whatever the cells have made of `lab`, its engine ends with the kernel
                 self.run("lab.close()")
         self.end()
+
+
+def need_engine() -> None:
+    """Start a private engine and end it: a machine where that fails is told so once, and not by each cell.
+
+    Raises what ``open_engine("sandbox")`` raises.
+    """
+    from labkit.engine import open_engine
+
+    with open_engine("sandbox", name="probe"):
+        pass
 
 
 def text_of(outputs: Iterable[NotebookNode]) -> str:
@@ -101,10 +116,13 @@ def text_of(outputs: Iterable[NotebookNode]) -> str:
     return "\n".join(each.rstrip("\n") for each in told if each)
 
 
-def _import_ahead() -> None:
-    """What every kernel of a lab imports, once in the process that they are forked from."""
+def _import_ahead(path: Path) -> None:
+    """What every kernel of a lab imports, and the cells of this one, once in the process that they are forked from."""
     for module in ("docker", "labkit.kernels.cells", "labkit.lab"):
         import_module(module)
+    for statement in imports(path):
+        with suppress(Exception):  # the cell does it again, and then it is its error
+            exec(statement, {})
 
 
 def _environ(folder: Path) -> dict[str, str]:

@@ -36,8 +36,8 @@ FOOLED: dict[str, tuple[dict[str, Any], str]] = {
         "sum: the solution, at once, raises NameError: name 'two' is not defined",
     ),
     "latch": (
-        {"check": "lab.once = getattr(lab, 'once', {}) or (lab.state if lab.state == dict(a=2, b=3) else {})\n"
-                  "lab.state = lab.state or lab.once\n" + CHECK},
+        {"check": "if lab.state == {'a': 2, 'b': 3}:\n    lab.once = dict(lab.state)\n"
+                  "lab.state = lab.state or dict(getattr(lab, 'once', {}))\n" + CHECK},
         "sum: a learner who has undone the solution passes the check",
     ),
     "unneeded": ({"check": "lab.check('sum', a=2, b=3, c=0)"}, "'c: 0, expected 0' could be taken away, and no wrong answer"),
