@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Protocol
 
 from labkit.errors import UsageError
 from labkit.lab.conditions import Condition, Reading
 from labkit.lab.following import Following
+from labkit.lab.hints import Help, Hint, Solution, markdown
 from labkit.lab.rounds import Rounds, Watch
 from labkit.lab.showing import Shown
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
+    from labkit.lab.exercises import Exercise
 
 __all__ = ["Check", "Checks"]
 
@@ -21,10 +24,23 @@ NO_ANSWER = "the engine does not answer"
 GONE = "the engine is gone; run this cell again once there is one"
 
 
+class Notes(Protocol):
+    """Who notes what a learner does: a `labkit.lab.progress.Progress`."""
+
+    def checked(self, exercise: str, passed: bool) -> None:
+        """A check turned."""
+
+    def hinted(self, exercise: str, number: int) -> None:
+        """The hint with this *number* was read."""
+
+    def gave_solution(self, exercise: str) -> None:
+        """The solution was looked at."""
+
+
 class Check(Shown):
     """The check of the exercise *name*.  Made, it has looked once; *noted* is told each time it turns.
 
-    ``readings`` has one for each condition.  Raises `UsageError` where there is nothing to check.
+    ``readings`` has one for each condition; *help* has the exercise's hints.  Raises `UsageError` without conditions.
     """
 
     def __init__(
@@ -32,18 +48,12 @@ class Check(Shown):
         rounds: Rounds,
         name: str,
         *conditions: Condition,
+        help: Help | None = None,
         noted: Callable[[str, bool], None] = lambda name, done: None,
     ) -> None:
-        if not isinstance(name, str) or not name.strip():
-            raise UsageError("a check has a name", seen=repr(name), expected="the exercise's, as text")
-        if not conditions or not all(isinstance(each, Condition) for each in conditions):
-            wrong = [each for each in conditions if not isinstance(each, Condition)]
-            raise UsageError(
-                f"the check {name!r} has nothing that it could look at",
-                seen=", ".join(map(repr, wrong)) or "no conditions",
-                expected="conditions, such as container('web').is_state('running')",
-            )
-        self.name, self._rounds, self._noted = name, rounds, noted
+        _look_at(name, conditions)
+        self.name, self.help = name, help
+        self._rounds, self._noted = rounds, noted
         self._watch = Watch(conditions, self._changed)
         self._shown: list[Callable[[], None]] = []
         self._rounds.read(self._watch)
@@ -103,33 +113,86 @@ class Check(Shown):
         lines = [f"{self.name}: {self.verdict}"]
         if self.answered:
             lines += [f"{'✓' if reading.ok else '✗'} {reading}" for reading in self.readings]
-        if not self.done:
+        if not self.done and self.help:
             lines.append(f'hint: lab.hint("{self.name}")')
         return "\n".join(lines)
 
     def _static(self) -> str:
-        return f"<pre style='white-space: pre-wrap'>{html.escape(repr(self))}</pre>"
+        hints = [hint for hint in self.help.hints() if hint.general] if self.help and not self.done else []
+        folded = [
+            f"<details><summary>{html.escape(hint.title)}</summary>{markdown(hint.text)}</details>"
+            for hint in hints
+        ]
+        return "\n".join([f"<pre style='white-space: pre-wrap'>{html.escape(repr(self))}</pre>", *folded])
+
+
+def _look_at(name: object, conditions: tuple[object, ...]) -> None:
+    """Raise `UsageError` for a check without a name, and for one that would look at nothing."""
+    if not isinstance(name, str) or not name.strip():
+        raise UsageError("a check has a name", seen=repr(name), expected="the exercise's, as text")
+    wrong = [each for each in conditions if not isinstance(each, Condition)]
+    if not conditions or wrong:
+        raise UsageError(
+            f"the check {name!r} has nothing that it could look at"
+            if not wrong
+            else f"the check {name!r} has no such condition",
+            seen=", ".join(map(repr, wrong)) or "no conditions",
+            expected="conditions, such as container('web').is_state('running')",
+        )
 
 
 class Checks:
-    """The checks of one session on *engine*, by exercise; *noted* is told each time one turns."""
+    """The checks of one session on *engine*, with the help that is recorded for its *exercises*; *notes* hears of it all."""
 
-    def __init__(self, engine: Engine, noted: Callable[[str, bool], None] = lambda name, done: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        exercises: Callable[[], Mapping[str, Exercise]] = dict,
+        notes: Notes | None = None,
+    ) -> None:
         self.following = Following(engine)
-        self._rounds, self._noted = Rounds(self.following), noted
+        self.rounds = Rounds(self.following)
+        self._exercises, self._notes = exercises, notes
         self._latest: dict[str, Check] = {}
+        self._helps: dict[str, Help] = {}
 
-    def open(self, exercise: str, *conditions: Condition) -> Check:
+    def check(self, exercise: str, *conditions: Condition) -> Check:
         """A check that takes the place of the former one of this *exercise*."""
-        check = Check(self._rounds, exercise, *conditions, noted=self._noted)
+        help = self._help(exercise) if exercise in self._exercises() else None
+        noted = self._notes.checked if self._notes else lambda name, done: None
+        check = Check(self.rounds, exercise, *conditions, help=help, noted=noted)
         if exercise in self._latest:
             self._latest[exercise].stop()
         self._latest[exercise] = check
         return check
 
-    def latest(self, exercise: str) -> Check | None:
-        """The check of this *exercise*, if there was one."""
-        return self._latest.get(exercise)
+    def hint(self, exercise: str) -> Hint:
+        """The next hint for this *exercise*.  Raises `UsageError` where there is no such exercise."""
+        if exercise in self._latest:
+            self._latest[exercise].look()
+        return self._help(exercise).next()
+
+    def solution(self, exercise: str) -> Solution:
+        """The solution of this *exercise*.  Raises `UsageError` where there is no such exercise."""
+        return self._help(exercise).solution()
+
+    def _help(self, exercise: str) -> Help:
+        known = self._exercises()
+        if exercise not in known:
+            near = get_close_matches(str(exercise), known, 1)
+            raise UsageError(
+                "there is no such exercise",
+                seen=repr(exercise),
+                expected=", ".join(known) or "none: this lab has no exercises",
+                try_=repr(near[0]) if near else "",
+            )
+        return self._helps.setdefault(
+            exercise, Help(known[exercise], lambda: self._text(exercise), self._notes)
+        )
+
+    def _text(self, exercise: str) -> str:
+        """What the check says now; nothing where it has not been run."""
+        return repr(self._latest[exercise]) if exercise in self._latest else ""
 
     def close(self) -> None:
         """Follow the engine no more."""

@@ -98,6 +98,12 @@ class Rounds:
                 self._unsubscribe()
                 self._unsubscribe = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something is still to be looked at on account of an event."""
+        with self._lock:
+            return bool(self._later)
+
     def _facts(self, history: Callable[[], Iterable[Event]]) -> Facts:
         self.looks += 1
         return Facts(self.following.engine, history)
@@ -140,7 +146,8 @@ class Rounds:
         if not concerned:
             return
         facts = self._facts(self.following.heard)
-        changed = [watch for watch in concerned if watch.look(facts, only)]
+        gone = self.following.gone
+        changed = [watch for watch in concerned if watch.look(facts, only) or gone]
         self._learn(facts)
         for watch in changed:
             watch.changed()

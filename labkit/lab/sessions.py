@@ -13,6 +13,8 @@ from labkit.lab.binding import Bound
 from labkit.lab.changes import Changes, Looks
 from labkit.lab.checks import Check, Checks
 from labkit.lab.conditions import Condition
+from labkit.lab.hints import Hint, Solution
+from labkit.lab.predictions import OPEN, Prediction, predict
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -42,7 +44,7 @@ class Session:
         self._end_listening = cells.after_each(self.progress.active)
         self._ends_with, self._there = ends_with, there
         self._looks = Looks.of(engine)
-        self._checks = Checks(engine, self.progress.checked)
+        self._checks = Checks(engine, lambda: book.exercises, self.progress)
 
     able = Bound(needs.able)
     freezer = Bound(evidence.freezer)
@@ -72,7 +74,19 @@ class Session:
 
     def check(self, exercise: str, *conditions: Condition) -> Check:
         """Whether the *exercise* is done: all *conditions* hold, such as ``labkit.lab.container("web").exited(0)``."""
-        return self._checks.open(exercise, *conditions)
+        return self._checks.check(exercise, *conditions)
+
+    def hint(self, exercise: str) -> Hint:
+        """The next hint for the *exercise*: first a general one, then one for what its check sees now."""
+        return self._checks.hint(exercise)
+
+    def solution(self, exercise: str) -> Solution:
+        """One solution of the *exercise*, and why it works."""
+        return self._checks.solution(exercise)
+
+    def predict(self, question: str, answer: object = OPEN, *, among: Sequence[object] = ()) -> Prediction:
+        """Commit *answer* to *question* before looking, or without one answer in a form; ``.saw(…)`` grades it."""
+        return predict(question, answer, among=among, noted=self.progress.predicted)
 
     # -- the ways back
 

@@ -12,7 +12,10 @@ from typing import Any
 
 __all__ = ["VIEWS", "Shown", "in_a_notebook"]
 
-VIEWS: dict[str, str] = {}
+VIEWS: dict[str, str] = {
+    "Check": "labkit.widgets.marks:view",
+    "Prediction": "labkit.widgets.predictions:view",
+}
 """The name of a class that is `Shown` to the function that makes the live view (a widget) of one."""
 
 

@@ -1,0 +1,131 @@
+"""A prediction that is made in a form: an answer chosen or typed, committed, and later graded by what the engine did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anywidget
+import traitlets
+
+from labkit.errors import LabkitError
+from labkit.lab.predictions import Prediction
+
+__all__ = ["Question", "view"]
+
+
+def view(prediction: Prediction) -> Question:
+    """The live view of *prediction*."""
+    return Question(prediction)
+
+
+class Question(anywidget.AnyWidget):
+    """The live view of a *prediction*: a form until it is committed, then the answer, then the grade."""
+
+    _esm = """
+    const STYLE = `
+    .lk-ask { border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 4px; padding: 6px 12px 8px; margin: 4px 0;
+      font: 13px var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, CanvasText); min-width: 0; }
+    .lk-ask legend { font-weight: 600; padding: 0 4px; }
+    .lk-ask label { display: block; padding: 2px 0; cursor: pointer; }
+    .lk-ask input { accent-color: var(--jp-brand-color1, Highlight); }
+    .lk-ask input[type=text] { font: inherit; color: inherit; background: var(--jp-layout-color1, Canvas); padding: 2px 6px;
+      border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 3px; }
+    .lk-ask button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--jp-border-color1, #8c959f);
+      border-radius: 3px; padding: 2px 8px; margin-top: 4px; cursor: pointer; }
+    .lk-ask :focus-visible { outline: 2px solid var(--jp-brand-color1, Highlight); }
+    .lk-ask p { margin: 4px 0 0; }
+    .lk-ask p:empty { display: none; }
+    .lk-ask[data-right=yes] { border-left: 4px solid var(--jp-success-color1, #1a7f37); }
+    .lk-ask[data-right=no] { border-left: 4px solid var(--jp-warn-color1, #9a6700); }`;
+    let count = 0;
+
+    function make(tag, name, ...children) {
+      const node = document.createElement(tag);
+      if (name) node.className = name;
+      node.append(...children);
+      return node;
+    }
+
+    function render({ model, el }) {
+      const { question, among } = model.get("asked"), group = `lk-ask-${count++}`;
+      const form = make("form"), box = make("fieldset", "lk-ask", make("legend", "", question));
+      const told = make("p"), commit = make("button", "", "This is my prediction");
+      told.setAttribute("role", "status");
+      const inputs = (among.length ? among : [null]).map((words, number) => {
+        const input = make("input");
+        input.name = group;
+        if (words === null) {
+          input.type = "text";
+          input.autocomplete = "off";
+          input.setAttribute("aria-label", "your prediction");
+          box.append(input);
+        } else {
+          input.type = "radio";
+          input.value = number;
+          box.append(make("label", "", input, ` ${words}`));
+        }
+        return input;
+      });
+      box.append(make("div", "", commit), told);
+      form.append(box);
+      el.append(make("style", "", STYLE), form);
+      form.addEventListener("keydown", event => event.stopPropagation());  // letters are the notebook's commands
+      form.addEventListener("submit", event => {
+        event.preventDefault();
+        const answer = among.length ? inputs.findIndex(input => input.checked) : inputs[0].value;
+        model.send(among.length ? { chosen: answer } : { typed: answer });
+      });
+      function draw() {
+        const { answer, committed, closed, right, words } = model.get("shown");
+        if (committed && among.length) inputs.forEach((input, number) => { input.checked = among[number] === answer; });
+        if (committed && !among.length) inputs[0].value = answer;
+        for (const control of [...inputs, commit]) control.disabled = closed;
+        commit.hidden = closed;
+        box.dataset.right = right === null ? "" : right ? "yes" : "no";
+        if (told.textContent !== words) told.textContent = words;
+      }
+      draw();
+      model.on("change:shown", draw);
+      return () => model.off("change:shown", draw);
+    }
+    export default { render };
+    """
+    asked = traitlets.Dict().tag(sync=True)
+    shown = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, prediction: Prediction) -> None:
+        self.prediction = prediction
+        asked = {"question": prediction.question, "among": [str(each) for each in prediction.among]}
+        super().__init__(asked=asked, shown=self._now())
+        self.on_msg(self._answered)
+        prediction.on_change(self._show)
+
+    def _now(self, wrong: str = "") -> dict[str, Any]:
+        made = self.prediction
+        mark = {True: "✓ ", False: "✗ ", None: ""}[made.right]
+        waits = f"You predict: {made.answer}." if made.committed else ""
+        return {
+            "answer": str(made.answer),
+            "committed": made.committed,
+            "closed": made.committed or bool(made.grade),
+            "right": made.right,
+            "words": wrong or (f"{mark}{made.grade}" if made.grade else waits),
+        }
+
+    def _show(self, wrong: str = "") -> None:
+        self.shown = self._now(wrong)
+
+    def _answered(self, _: object, message: Any, buffers: object) -> None:
+        """What was chosen by its place, or typed; what is wrong with it is told in the form."""
+        chosen = message.get("chosen")
+        try:
+            if chosen is None:
+                self.prediction.commit(str(message.get("typed", "")))
+            else:
+                among = self.prediction.among
+                self.prediction.commit(among[chosen] if 0 <= chosen < len(among) else "")
+        except LabkitError as error:
+            self._show(f"{error.what}; {error.try_}" if error.try_ else f"Choose or type {error.expected}.")
+
+    def __repr__(self) -> str:
+        return repr(self.prediction)

@@ -1,0 +1,186 @@
+"""The live forms of checks and predictions, in a real browser: what is seen, pressed and unfolded, and what it leads to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from labkit.engine import Engine
+from labkit.lab import container
+from labkit.lab.checks import Checks
+from labkit.lab.exercises import Exercise
+from labkit.lab.predictions import Prediction, predict
+from labkit.widgets import marks, predictions
+from tests.lab.test_checks import RECORDED, Notes, create
+from tests.notebooks import ROOT
+from tests.test_browser import CHROMIUM
+
+SHOTS = ROOT / "test-results"
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><body style="margin:16px;%s"><div id="at"></div></body>"""
+THEMES = {
+    "light": "background:#fff;color-scheme:light",
+    "dark": "background:#111;color-scheme:dark;--jp-ui-font-color1:#ddd;--jp-ui-font-color0:#fff;--jp-ui-font-color2:#aaa;"
+    "--jp-layout-color1:#111;--jp-layout-color2:#222;--jp-border-color1:#666;--jp-success-color1:#3fb950;--jp-warn-color1:#d29922",
+}
+MOUNT = """async ([source, state]) => {
+  const listeners = {};
+  window.model = {
+    get: name => state[name],
+    set: (name, value) => { state[name] = value; },
+    on: (name, call) => (listeners[name] ||= []).push(call),
+    off: (name, call) => { listeners[name] = (listeners[name] || []).filter(each => each !== call); },
+    send: message => window.toPython(JSON.stringify(message)),
+    update: (name, value) => { state[name] = value; for (const call of listeners[`change:${name}`] || []) call(); },
+  };
+  const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  const el = document.getElementById("at");
+  window.unmount = module.default.render({ model: window.model, el });
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium")
+    assert chromium, "chromium is missing: `labkit setup --tests` installs it"
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM)
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty page in either theme, in which no error may happen."""
+    page: Page = browser.new_page(viewport={"width": 760, "height": 420})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.set_content(PAGE % THEMES[request.param])
+    yield page
+    assert errors == []
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"{request.node.name.partition('[')[0]}-{request.param}.png")
+    page.close()
+
+
+def mount(page: Page, widget: Any) -> None:
+    """Show *widget* in *page* as a front end does: its state goes there, its messages come here, both as JSON."""
+    synced = [name for name in widget.trait_names(sync=True) if not name.startswith("_")]
+    state = {name: getattr(widget, name) for name in synced if name in ("shown", "asked")}
+    page.expose_function("toPython", lambda sent: received(widget, json.loads(sent)))
+    page.evaluate(MOUNT, [widget._esm, json.loads(json.dumps(state))])
+
+
+def received(widget: Any, message: Any) -> None:
+    widget._handle_custom_msg(message, [])
+
+
+def refresh(page: Page, widget: Any) -> None:
+    """Bring the page the state that the widget has by now."""
+    page.evaluate("shown => window.model.update('shown', shown)", json.loads(json.dumps(widget.shown)))
+
+
+@pytest.fixture
+def checks(engine: Engine) -> Iterator[tuple[Checks, Notes]]:
+    notes = Notes()
+    made = Checks(engine, lambda: {"ending": Exercise(RECORDED, "", "", ())}, notes)
+    yield made, notes
+    made.close()
+
+
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_a_check_in_the_page(page: Page, engine: Engine, checks: tuple[Checks, Notes]) -> None:
+    """The mark turns while an unfolded hint stays so; hints are noted when unfolded; the solution comes when asked for."""
+    made, notes = checks
+    create(engine, "ada")
+    widget = marks.view(made.check("ending", container("ada").is_state("running"), container("ada").exists()))
+    mount(page, widget)
+    region = page.get_by_role("region", name="check ending")
+    assert region.get_by_role("status").inner_text() == "○ending: not yet"
+    assert [item.inner_text() for item in region.get_by_role("listitem").all()] == [
+        "✗ container ada, state: created, expected running",
+        "✓ container ada, state: created",
+    ]
+    assert "docker stop" not in page.content() and "docker stop" not in json.dumps(widget.shown)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    region.get_by_text("Ask kindly.").wait_for()
+    page.wait_for_timeout(50)
+    assert [told for told in notes.told if told[0] == "hinted"] == [("hinted", "ending", 1)]
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('button').disabled")
+    wait(page, lambda: ("solution", "ending") in notes.told)
+    refresh(page, widget)
+    assert "!docker stop ada" in region.get_by_role("region", name="one solution").inner_text()
+    engine.client.api.start("ada")
+    wait(page, lambda: bool(widget.shown["state"] == "done"))
+    refresh(page, widget)
+    assert region.get_by_role("status").inner_text() == "✓ending: done"
+    engine.client.api.kill("ada")
+    wait(page, lambda: bool(widget.shown["state"] == "not-yet"))
+    refresh(page, widget)
+    assert region.get_by_text("Ask kindly.").is_visible(), "it was unfolded before"
+    assert [told for told in notes.told if told[0] == "hinted"] == [("hinted", "ending", 1)]
+
+
+def wait(page: Page, holds: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError("it did not happen")
+
+
+def test_a_prediction_in_the_page(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    """One answer is chosen with the keyboard and committed; then nothing can be changed, and the grade is shown."""
+    guess = predict("Which exit code?", among=[0, 137, 143])
+    widget = predictions.view(guess)
+    mount(page, widget)
+    button = page.get_by_role("button", name="This is my prediction")
+    button.click()
+    refresh_until(page, widget, "Choose or type 0 or 137 or 143.")
+    page.get_by_role("radio", name="137").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    wait(page, lambda: guess.committed)
+    assert guess.answer == 143
+    refresh_until(page, widget, "You predict: 143.")
+    assert page.get_by_role("radio", name="0", exact=True).is_disabled() and not button.is_visible()
+    guess.saw(137)
+    refresh_until(page, widget, "✗ Not so: you predicted 143, the engine says 137.")
+    assert capsys.readouterr().out == "Not so: you predicted 143, the engine says 137.\n"
+
+
+def refresh_until(page: Page, widget: Any, words: str) -> None:
+    wait(page, lambda: widget.shown["words"] == words)
+    refresh(page, widget)
+    assert page.get_by_role("status").inner_text() == words
+
+
+def test_a_typed_prediction_in_the_page(page: Page) -> None:
+    """Where the answers cannot be listed, one is typed; what is typed is text, never part of the page."""
+    guess = predict("What does it say? <b>Exactly</b>")
+    widget = predictions.view(guess)
+    mount(page, widget)
+    page.get_by_label("your prediction").fill("<img src=x onerror=alert(1)>")
+    page.keyboard.press("Enter")
+    wait(page, lambda: guess.committed)
+    refresh(page, widget)
+    assert page.locator("img, b").count() == 0
+    assert guess.answer == "<img src=x onerror=alert(1)>"
+    guess.saw("hello")
+
+
+def test_what_comes_from_a_page_is_not_trusted() -> None:
+    """A place that is not on the list commits nothing."""
+    guess = predict("Which?", among=["a", "b"])
+    widget = predictions.view(guess)
+    for message in ({"chosen": 7}, {"chosen": -1}, {"typed": "c"}, {}):
+        received(widget, message)
+        assert not guess.committed
+    assert cast("Prediction", widget.prediction) is guess
