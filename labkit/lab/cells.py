@@ -42,8 +42,14 @@ def run(id_: str, source: str) -> None:
         raise LabkitError(
             "cells can be run in a notebook only", try_="open the lab in JupyterLab, or in ipython"
         )
-    with capture_output():
-        result = shell.run_cell(source, store_history=False)
+    shell._showtraceback = lambda *_: (
+        None
+    )  # where all errors end; an error in a notebook's output would end papermill
+    try:
+        with capture_output():
+            result = shell.run_cell(source, store_history=False)
+    finally:
+        del shell._showtraceback
     if (error := result.error_before_exec or result.error_in_exec) is not None:
         raise LabkitError(
             f"the cell {id_!r}, which the section needs, failed",
