@@ -223,13 +223,14 @@ def main() -> None:
     if packs.MACHINE not in packs.names() and not installed.why_not():
         command = [sys.executable, "-m", "tests.installed", sys.executable, "-m", "tests.bench"]
         os.execv(sys.executable, command)
-    from tests import bench_runs
+    from tests import bench_labs, bench_runs
     from tests.bench_journal import journal_share
 
     rows = [
         *starts_and_ends(),
         *ten_at_once(),
         *lab_against_script(),
+        *bench_labs.rows(),
         *journal_share(ROUNDS),
         *bench_runs.rows(),
     ]

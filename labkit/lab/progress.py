@@ -102,7 +102,7 @@ class Progress:
     def __init__(self, lab: Book) -> None:
         self.book, self.lab, self.learner = lab, lab.stem, learner()
         self._lock = threading.RLock()
-        self._pauses = 0
+        self._pauses, self._closed = 0, False
         self._seen = time.monotonic()
         self._unsaved = 0.0
         try:
@@ -169,6 +169,8 @@ class Progress:
 
     def _write(self, statement: str, values: Sequence[Any]) -> None:
         with self._lock:
+            if self._closed:
+                return
             try:
                 self._database.execute(statement, values)
             except sqlite3.Error as error:
@@ -191,9 +193,11 @@ class Progress:
             return _tally(self._database, self.learner, self.lab, self.book)
 
     def close(self) -> None:
-        """Write down the time, and let go of the file."""
-        self.active()
-        self._database.close()
+        """Write down the time, and let go of the file; what is done afterwards is not noted."""
+        with self._lock:
+            self.active()
+            self._closed = True
+            self._database.close()
 
     def __repr__(self) -> str:
         return f"{self.tally.title}: {self.tally}"

@@ -45,7 +45,9 @@ def test_what_is_noted_is_counted_again_by_the_next_kernel(file: Path) -> None:
     for number in (1, 2, 2):
         first.hinted("ending", number)
     first.gave_solution("ending")
-    first.close()
+    for _ in range(2):
+        first.close()
+        first.gave_solution("another")  # a check may turn while the lab closes
     tally = Progress(a_lab()).tally
     assert (tally.predictions_right, tally.predictions_made) == (1, 2)
     assert (tally.hints, tally.solutions, tally.learner) == (2, 1, "ada")
