@@ -23,7 +23,8 @@ class Marks(anywidget.AnyWidget):
 
     _esm = """
     const STYLE = `
-    .lk-check { border-left: 4px solid var(--lk-tone); padding: 2px 12px; margin: 4px 0; font: 13px var(--jp-ui-font-family, system-ui, sans-serif);
+    .lk-check { border-left: 4px solid var(--lk-tone); padding: 2px 12px; margin: 4px 0;
+      font: 13px var(--jp-ui-font-family, system-ui, sans-serif);
       color: var(--jp-ui-font-color1, CanvasText); --lk-tone: var(--jp-border-color1, #8c959f); }
     .lk-check[data-state=done] { --lk-tone: var(--jp-success-color1, #1a7f37); }
     .lk-check[data-state=not-yet] { --lk-tone: var(--jp-warn-color1, #9a6700); }
