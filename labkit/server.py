@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import select
 import signal
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +24,13 @@ from types import FrameType
 from typing import Any
 
 import labkit
-from labkit import paths
+from labkit import paths, trust
 from labkit.engine import Engine, addresses, provider_wanted
 from labkit.engine.processes import Process
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import Tell
 
-__all__ = ["RunningLab", "collect", "end_all", "running_lab", "serve", "trust_pictures"]
+__all__ = ["RunningLab", "collect", "end_all", "running_lab", "serve"]
 
 
 class NotStarted(LabkitError):
@@ -178,7 +177,7 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             file.write_text(json.dumps(values), encoding="utf-8")
-    trust_pictures(ROOT / "notebooks", Path(paths.jupyter_environ()["JUPYTER_DATA_DIR"]))
+    trust.sign(ROOT / "notebooks", Path(paths.jupyter_environ()["JUPYTER_DATA_DIR"]))
     environment = {
         **os.environ,
         **engine.environ,
@@ -206,34 +205,6 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
-    )
-
-
-def trust_pictures(notebooks: Path, data: Path) -> None:
-    """Sign the labs below *notebooks* in Jupyter's *data* folder, so that their pictures are seen before they are run.
-
-    Only those whose outputs are text and pictures without a script: no other needs trust, or is given it unread.
-    """
-    import nbformat
-    from nbformat.sign import NotebookNotary
-
-    data.mkdir(parents=True, exist_ok=True)
-    notary = NotebookNotary(data_dir=str(data))  # type: ignore[no-untyped-call]  # nbformat is untyped
-    for path in sorted(notebooks.glob("*.ipynb")):
-        with suppress(Exception):  # a learner's own, half written: JupyterLab says what is wrong with it
-            notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-            shown = [
-                output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output
-            ]
-            if all(_is_still(output.data) for output in shown):
-                notary.sign(notebook)  # type: ignore[no-untyped-call]
-    notary.store.close()
-
-
-def _is_still(data: Mapping[str, str]) -> bool:
-    """Whether an output is plain text, or a picture in which nothing can run."""
-    return set(data) <= {"text/plain", "image/svg+xml"} and not re.search(
-        r"<script|<foreignObject|\bon\w+\s*=|javascript:", data.get("image/svg+xml", ""), re.I
     )
 
 

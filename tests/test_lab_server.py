@@ -16,11 +16,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbformat.sign import NotebookNotary
 
-from labkit import paths, server
+from labkit import paths
 from labkit.engine.processes import Process
 from tests.notebooks import ROOT
 
@@ -157,28 +155,6 @@ def test_taken_port_is_told_and_an_unnamed_one_avoided() -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 2
         assert str(port) in done.stderr and "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("data", "trusted"),
-    [
-        ({"image/svg+xml": "<svg><path/></svg>"}, True),
-        ({"image/svg+xml": "<svg><script>alert(1)</script></svg>"}, False),
-        ({"image/svg+xml": '<svg onload="alert(1)"/>'}, False),
-        ({"text/html": "<b>hello</b>"}, False),
-        ({"application/javascript": "alert(1)"}, False),
-    ],
-)
-def test_only_pictures_are_trusted(data: dict[str, str], trusted: bool, tmp_path: Path) -> None:
-    """A notebook in which something could run at its opening is not signed, nor does one that is no notebook disturb."""
-    output = nbformat.v4.new_output("display_data", data)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
-    (tmp_path / "a.ipynb").write_text("{", encoding="utf-8")
-    nbformat.write(notebook, tmp_path / "b.ipynb")
-    server.trust_pictures(tmp_path, tmp_path / "data")
-    notary = NotebookNotary(data_dir=str(tmp_path / "data"))
-    assert notary.check_signature(nbformat.read(tmp_path / "b.ipynb", as_version=4)) is trusted
-    notary.store.close()
 
 
 def test_jupyter_writes_nothing_into_the_users_folders(

@@ -31,6 +31,7 @@ LAYERS = [
     "doctor",
     "progress",
     "setup",
+    "trust",
     "server",
     "uninstall",
     "cli",
@@ -62,7 +63,8 @@ ALLOWED = {
     "lab": {"errors", "labels", "paths", "shapes", "engine", "observe", "lifecycle", "kernels"},
     "widgets": {"errors", "engine", "observe", "lifecycle", "lab", "runbook"},
     "setup": {"errors", "engine", "doctor", "kernels", "progress"},
-    "server": {"errors", "paths", "engine", "progress"},
+    "trust": set(),
+    "server": {"errors", "paths", "engine", "progress", "trust"},
     "uninstall": {"errors", "paths", "engine", "progress", "server", "kernels"},
     "cli": set(LAYERS),
 }
