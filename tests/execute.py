@@ -20,6 +20,9 @@ from labkit import paths
 from tests.notebooks import RUNBOOKS, jupyter_environ, load
 from tests.test_notebooks import incident
 
+LIVE = "application/vnd.jupyter.widget-view+json"
+"""A view without its kernel is an error to a reader; beside it is the still, or the text."""
+
 
 def execute(path: Path) -> None:
     """Execute the notebook at *path* and write it back with its outputs."""
@@ -36,6 +39,7 @@ def execute(path: Path) -> None:
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "labkit")}
         for output in cell.get("outputs", []):
+            output.get("data", {}).pop(LIVE, None)
             if "metadata" in output:
                 output.metadata = {}
     kept = ("kernelspec", "language_info", "labkit")
