@@ -24,6 +24,7 @@ from labkit.errors import UsageError
 from labkit.lab import book
 from labkit.lab.commands import readable_commands
 from labkit.lab.progress import Progress
+from labkit.lab.ran import record
 from labkit.lab.sessions import Session
 from labkit.lab.tidying import check_name, inventory, reserve, resume
 
@@ -67,6 +68,7 @@ def open(lab: str, *, name: str, image: str | None = None, images: Sequence[str]
     if (former := _open.pop(lab, None)) is not None:
         former.leave()
     readable_commands()
+    record()
     session = Session(found, engine.use(), name, progress, ends_with=place.words, there=there)
     _open[lab] = session
     print(session)

@@ -13,12 +13,14 @@ from labkit.observe.quantities import ByteSize, Duration
 from labkit.observe.readings import Unreadable
 from labkit.observe.stats import Recorder, Sample, Usage
 from labkit.observe.tables import Table, Tabular
+from labkit.observe.timelines import Cell, Moment, Timeline, timeline
 from labkit.observe.volumes import Volume, volume
 from labkit.observe.writable import Change, WritableLayer
 
 __all__ = [
     "Binding",
     "ByteSize",
+    "Cell",
     "Change",
     "Container",
     "Copy",
@@ -32,6 +34,7 @@ __all__ = [
     "Layer",
     "LayerStack",
     "MemoryCounters",
+    "Moment",
     "Network",
     "NetworkMap",
     "OomKill",
@@ -40,6 +43,7 @@ __all__ = [
     "Sample",
     "Table",
     "Tabular",
+    "Timeline",
     "Unreadable",
     "Unused",
     "Usage",
@@ -56,6 +60,7 @@ __all__ = [
     "memory",
     "network_map",
     "port_holders",
+    "timeline",
     "unused",
     "volume",
     "wanted_ports",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labkit.widgets.plans import Decision, decision
     from labkit.widgets.stacks import layers
     from labkit.widgets.states import StateMachine, picture
+    from labkit.widgets.timelines import timeline
 
 __all__ = [
     "Decision",
@@ -25,6 +26,7 @@ __all__ = [
     "layers",
     "network_map",
     "picture",
+    "timeline",
     "usage",
 ]
 
@@ -34,6 +36,7 @@ _HOMES = {
     "pictures": ["Picture"],
     "plans": ["Decision", "decision"],
     "stacks": ["layers"],
+    "timelines": ["timeline"],
     "states": ["StateMachine", "picture"],
 }
 
