@@ -42,6 +42,8 @@ def execute(path: Path) -> None:
             output.get("data", {}).pop(LIVE, None)
             if "metadata" in output:
                 output.metadata = {}
+            # a live view belongs to the kernel that has gone; its text and its still are kept
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     kept = ("kernelspec", "language_info", "labkit")
     notebook.metadata = {key: value for key, value in notebook.metadata.items() if key in kept}
     notebook.metadata["language_info"] = {"name": "python"}
