@@ -13,6 +13,7 @@ from labkit.lab.binding import Bound
 from labkit.lab.changes import Changes, Looks
 from labkit.lab.checks import Check, Checks
 from labkit.lab.conditions import Condition
+from labkit.lab.drawn import Drawn
 from labkit.lab.hints import Hint, Solution
 from labkit.lab.predictions import OPEN, Prediction, predict
 
@@ -45,6 +46,12 @@ class Session:
         self._ends_with, self._there = ends_with, there
         self._looks = Looks.of(engine)
         self._checks = Checks(engine, lambda: book.exercises, self.progress)
+
+    layers = Drawn("layers")
+    network_map = Drawn("network_map")
+    state_machine = Drawn("state_machine")
+    timeline = Drawn("timeline")
+    usage = Drawn("usage")
 
     able = Bound(needs.able)
     freezer = Bound(evidence.freezer)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from labkit.widgets.pictures import Picture
     from labkit.widgets.plans import Decision, decision
     from labkit.widgets.stacks import layers
-    from labkit.widgets.states import StateMachine, picture
+    from labkit.widgets.states import StateMachine, picture, state_machine
     from labkit.widgets.timelines import timeline
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "layers",
     "network_map",
     "picture",
+    "state_machine",
     "timeline",
     "usage",
 ]
@@ -37,7 +38,7 @@ _HOMES = {
     "plans": ["Decision", "decision"],
     "stacks": ["layers"],
     "timelines": ["timeline"],
-    "states": ["StateMachine", "picture"],
+    "states": ["StateMachine", "picture", "state_machine"],
 }
 
 

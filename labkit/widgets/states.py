@@ -14,7 +14,7 @@ from labkit.widgets.pictures import Picture
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["StateMachine", "picture"]
+__all__ = ["StateMachine", "picture", "state_machine"]
 
 LOOK_EVERY = 0.25
 """Seconds between looks at the container; needed for what the engine tells no event of (``removing``, ``dead``)."""
@@ -27,6 +27,11 @@ def picture(engine: Engine, container: str) -> Picture:
     """The state machine of *container* (its name) now, with the way it walked as far as the engine's log tells it."""
     history = History(engine, container)
     return Picture(history.svg, history.text)
+
+
+def state_machine(engine: Engine, container: str) -> StateMachine:
+    """The state machine of *container* (its name; it need not exist yet), live."""
+    return StateMachine(engine, container)
 
 
 class StateMachine(Live):
