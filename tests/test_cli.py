@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from labkit.cli import app
+from labkit.cli import app, main
 
 
 def labkit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -25,6 +27,16 @@ def labkit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         env={**os.environ, **environment},
     )
+
+
+def here(*words: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which spares an interpreter; what would be a traceback is raised."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["labkit", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def commands(group=None, prefix: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
@@ -47,9 +59,13 @@ def test_every_command_says_what_it_does(words: tuple[str, ...], command) -> Non
 
 
 @pytest.mark.parametrize(("words", "command"), list(commands()))
-def test_help_reaches_the_reader_whole(words: tuple[str, ...], command) -> None:  # type: ignore[no-untyped-def]
+def test_help_reaches_the_reader_whole(  # type: ignore[no-untyped-def]
+    words: tuple[str, ...], command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing of a help text is taken for rich's markup, as `[default: none]` was, which left "such as 10m ."."""
-    shown = " ".join(labkit(*words, "--help", COLUMNS="500", TERM="dumb").stdout.replace("│", " ").split())
+    monkeypatch.setenv("COLUMNS", "500")
+    monkeypatch.setenv("TERM", "dumb")
+    shown = " ".join(here(*words, "--help").stdout.replace("│", " ").split())
     assert " ." not in shown.replace(" ...", ""), shown
     for told in (option.help for option in command.params if getattr(option, "help", None)):
         assert " ".join(told.split()) in shown, told
@@ -103,10 +119,17 @@ def test_a_name_is_refused_before_anything_is_said_to_start() -> None:
 )
 def test_mistakes_have_one_message_and_the_documented_code(words: list[str], code: int, seen: str) -> None:
     """A mistake is answered by its exit code and one message that names what was seen; never by a traceback."""
-    done = labkit(*words)
+    done = here(*words)
     assert done.returncode == code, done.stderr
     assert seen in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_is_told_by_the_program_too() -> None:
+    """What the function says and ends with, the program does."""
+    words = ("run", "diagnose-exit-137", "--contaner=web")
+    told, said = labkit(*words), here(*words)
+    assert (told.returncode, told.stdout, told.stderr) == (said.returncode, said.stdout, said.stderr)
 
 
 def test_no_engine_is_exit_code_3() -> None:

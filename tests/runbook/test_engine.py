@@ -32,15 +32,20 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGD4DwABBAE
 ODD = {
     "nothing": [],
     "no code": ["# only prose"],
-    "streams": [
+    "what goes on to the end": [
+        # errors that are allowed
+        ("1 / 0", ["raises-exception"]),
+        "print('after')",
+        # streams
         "import sys\nprint('a'); print('b', file=sys.stderr, flush=True); print('c\\rd\\b'); sys.stdout.flush()",
         "import subprocess; subprocess.run(['echo', 'from a child'])",
         "!echo shell; exit 3",
         "",
         "   \n",
         "# a comment",
-    ],
-    "displays": [
+        "for i in range(300): print(i, flush=True)",
+        "print('x' * 2_000_000)",
+        # displays
         "from IPython.display import *\nh = display('first', display_id='x')\nh.update('second')",
         "h.update('third'); display({'text/plain': 'raw'}, raw=True)",
         "print('gone'); clear_output(); print('stays')",
@@ -50,6 +55,17 @@ ODD = {
         "display(HTML('<b>x</b>'), Markdown('*y*'), JSON({'a': 1}))",
         "1; 2",
         "_",
+        # what a kernel is asked for in vain, and what it is not asked for
+        "try:\n    input('name? ')\nexcept Exception as error:\n    print(type(error), error)",
+        ("1 / 0", ["skip-execution"]),
+        # magics
+        "%%bash\necho hi",
+        "%precision 3",
+        "%%capture said\nprint(1)",
+        "said.stdout",
+        # what separates lines for some
+        "'\\u2028 \\x85'",
+        "print('\\x0b')",
     ],
     "widgets": [
         "import ipywidgets as w\nout = w.Output()\nslider = w.IntSlider(3)\ndisplay(slider, out)",
@@ -57,19 +73,12 @@ ODD = {
         "slider.value = 5\nout.clear_output()",
         "print(slider.value)",
     ],
-    "allowed error": [("1 / 0", ["raises-exception"]), "print('after')"],
     "error": ["x = 1", "def f():\n    raise ValueError('with \\x1b[31mcolour')\nf()", "print('never')"],
     "syntax error": ["x ="],
-    "input": ["try:\n    input('name? ')\nexcept Exception as error:\n    print(type(error), error)"],
     "interrupt": ["raise KeyboardInterrupt"],
     "exit": ["import sys; sys.exit(0)", "never"],
     "exit 3": ["import sys; sys.exit(3)"],
     "parameters": [("size = 1\nname = 'a'", ["parameters"]), "print(size, name)"],
-    "many messages": ["for i in range(300): print(i, flush=True)"],
-    "large": ["print('x' * 2_000_000)"],
-    "skipped": [("1 / 0", ["skip-execution"]), "print(1)"],
-    "magics": ["%%bash\necho hi", "%precision 3", "%%capture said\nprint(1)", "said.stdout"],
-    "separators": ["'\\u2028 \\x85'", "print('\\x0b')"],
 }
 
 
