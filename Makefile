@@ -3,6 +3,8 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+# half of the time a test waits for its engine: two workers a core keep two cores busy
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test bench check requirements clean
@@ -20,7 +22,7 @@ lab: $(VENV)/ready
 test: $(VENV)/ready-for-tests
 	@$(BIN)/labkit setup --tests
 	@began=$$(date +%s); $(BIN)/python -m pytest -m alone && \
-	    $(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 -m "not alone" && \
+	    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 -m "not alone" && \
 	    echo "the whole suite took $$(($$(date +%s) - began)) s"
 
 bench: $(VENV)/ready-for-tests

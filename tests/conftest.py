@@ -33,6 +33,15 @@ def progress_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["LABKIT_PROGRESS"] = str(tmp_path_factory.mktemp("learner") / "progress.sqlite")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that ask for the longest time come first, so that no worker is left alone with one at the end."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        asked = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0), asked.args[0] if asked else 0)
+    items.sort(key=lambda item: -longest[item.path])
+
+
 @pytest.fixture(scope="module", params=PACKS)
 def module_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """A private engine with busybox ready, for all tests of a module; once for each engine version."""

@@ -54,12 +54,13 @@ def test_what_a_container_wrote_itself(engine: Engine) -> None:
 
 def test_waiting_until_a_command_succeeds(engine: Engine) -> None:
     """It returns once the command ends with 0; one that never does, and a container that ends, are told."""
-    run(engine, "slow", "echo awake; sleep 0.3; touch /ready; sleep 0.7")
+    run(engine, "slow", "echo awake; sleep 0.3; touch /ready; until [ -e /end ]; do sleep 0.05; done")
     until_ready(engine, "slow", "test", "-e", "/ready")
     with pytest.raises(
         LabkitError, match=r"'ls /never' did not succeed in slow within 0.1 s[^$]*No such file"
     ):
         until_ready(engine, "slow", "ls", "/never", seconds=0.1)
+    engine.client.containers.get("slow").exec_run("touch /end")
     with pytest.raises(LabkitError, match="slow is exited"):
         until_ready(engine, "slow", "ls", "/never")
 
