@@ -75,9 +75,9 @@ def runs_anywhere(_: Path, notebook: NotebookNode) -> Iterator[str]:
 def was_executed(_: Path, notebook: NotebookNode) -> Iterator[str]:
     """Every code cell was run, and most show something."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    for cell in code:
-        if not cell.execution_count:
-            yield f"{cell.id} was not executed: run the notebook from top to bottom, and save it with its outputs"
+    if fresh := [cell.id for cell in code if not cell.execution_count]:
+        told = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more" if len(fresh) > 3 else "")
+        yield f"not executed: {told}; run the notebook from top to bottom, and save it with its outputs"
     shown = sum(bool(cell.outputs) for cell in code)
     if code and shown <= len(code) / 2:
         yield f"{shown} of {len(code)} code cells show something; more than half should, or a comparison compares nothing"

@@ -56,7 +56,7 @@ WRONG = [{"name": f"w{n}", "source": f"w{n}", "says": "no"} for n in range(3)]
 SPOILT: dict[str, tuple[Callable[[Any], object], str]] = {
     "no title": (lambda n: without(n, "title"), "begins with '# '"),
     "another kernel": (lambda n: n.metadata.kernelspec.update(name="labkit"), "its kernel is 'labkit'"),
-    "a cell that was not run": (lambda n: cell(n, "setup").update(execution_count=None), "setup was not executed"),
+    "a cell that was not run": (lambda n: cell(n, "setup").update(execution_count=None), "not executed: setup; run"),
     "no outputs": (silence, "0 of 4 code cells show something"),
     "an error": (fail, "sum-starter ends with an error, ValueError: no"),
     "an unknown tag": (lambda n: cell(n, "setup").metadata.update(tags=["setup", "exercize"]), "the tag 'exercize'"),
