@@ -112,6 +112,11 @@ class Conversation:
         elif self._now:
             self._safely(self._read_answer, data)
 
+    def left(self) -> None:
+        """The client says no more; if it has not had its answer, and this is no stream, it does not wait for it."""
+        if self._now and not self._now.ended and not self._now.raw:
+            self._now.note = self._now.note or "the client did not wait for the end"
+
     def closed(self) -> None:
         """The connection is at its end."""
         if self._now and not self._now.ended:
@@ -127,7 +132,7 @@ class Conversation:
         except h11.ProtocolError as error:  # the bytes go on all the same, only nothing is read any more
             self._blind = True
             if self._now:
-                self._now.note = f"not read to its end: {error}"
+                self._now.note = self._now.note or f"not read to its end: {error}"
                 self._end(self._now)
 
     def _read_request(self, data: bytes) -> None:

@@ -103,7 +103,7 @@ class Relay:
         try:
             engine = await self._connect()
             ends.append(engine[1])
-            there = asyncio.ensure_future(_pump(client[0], engine[1], talk.sent))
+            there = asyncio.ensure_future(_pump(client[0], engine[1], talk.sent, talk.left))
             try:
                 await _pump(engine[0], client[1], talk.received)  # when the engine has ended, all is said
             finally:
@@ -125,14 +125,18 @@ class Relay:
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tell: Callable[[bytes], None]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    tell: Callable[[bytes], None],
+    end: Callable[[], None] = lambda: None,
 ) -> None:
-    """Pass on what comes, no faster than it is taken, and then that nothing comes any more."""
+    """Pass on what comes, no faster than it is taken, and then that nothing comes any more; *tell* and *end* hear of it."""
     with suppress(ConnectionError):
         while data := await reader.read(CHUNK):
             tell(data)
             writer.write(data)
             await writer.drain()
+        end()
         if writer.can_write_eof():
             writer.write_eof()
         else:  # TLS has no half of an end

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from labkit.errors import LabkitError
-from labkit.lab.fields import differences, readable
+from labkit.lab.fields import ID, differences, readable
 from labkit.lab.snapshots import Snapshot, Thing, look
+from labkit.lab.traces import Aside
 from labkit.observe import ByteSize, Event, Table, Tabular
 
 if TYPE_CHECKING:
@@ -64,7 +65,13 @@ class Changes(Tabular):
 
 def compare(before: Snapshot, after: Snapshot, *, shared: bool = False) -> Changes:
     """What is otherwise in *after* than in *before*.  *shared*: other people may be at work on the engine."""
-    names = {**after.names, **before.names, **{id_: n for id_, n in after.names.items() if n[0] != "‹"}}
+    passing = {e.id: e.attributes.get("name", "") for e in after.events if e.kind == "container"}
+    names = {
+        **passing,
+        **after.names,
+        **before.names,
+        **{id_: n for id_, n in after.names.items() if n[0] != "‹"},
+    }
     lines = [line for kind in KINDS for line in _of_kind(kind, before, after, names)]
     told = _told(after, names)
     notes = [f"events may be missing: {after.gap}"] if after.gap else []
@@ -182,7 +189,7 @@ def _name(event: Event, names: dict[str, str]) -> str:
     told = readable(event.attributes.get("name", ""), names)
     if event.kind == "image" and told:  # of several names, the one that is meant
         return told
-    return names.get(event.id) or told or readable(event.id, names)
+    return names.get(event.id) or told or ID.sub("‹unnamed›", event.id)
 
 
 def _action(event: Event, names: dict[str, str]) -> str:
@@ -196,6 +203,13 @@ def _action(event: Event, names: dict[str, str]) -> str:
     return readable(str(event), names)
 
 
+def _is_aside(event: Event, aside: Aside) -> bool:
+    """Whether an event tells of a trace's twins; an image's name that comes and goes is told under the image's id."""
+    if event.id in aside.ids or event.attributes.get("container") in aside.ids:
+        return True
+    return event.kind == "image" and aside.began <= event.nano <= aside.ended
+
+
 # -- looking
 
 
@@ -207,6 +221,7 @@ class Looks:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._last: Snapshot | None = None
+        self._aside: list[Aside] = []
         self._lock = threading.Lock()
 
     @classmethod
@@ -228,9 +243,15 @@ class Looks:
         with self._lock:
             now = look(self._engine, self._last)
             before, self._last = self._last, now
+            aside, self._aside = self._aside, []
         if before is None:
             return Changes(notes=("the first look: what changes from now on is told by the next",))
-        return compare(before, now, shared=not self._engine.owned)
+        events = tuple(event for event in now.events if not any(_is_aside(event, a) for a in aside))
+        return compare(before, replace(now, events=events), shared=not self._engine.owned)
+
+    def leave_out(self, aside: Aside) -> None:
+        """Say nothing of what a trace has made and removed."""
+        self._aside.append(aside)
 
     def follow(self, on: bool = True) -> None:
         """Show after each cell what it changed, as long as *on*; silent after a cell that changed nothing.

@@ -15,7 +15,7 @@ from labkit.observe import ByteSize, Duration
 from labkit.observe.quantities import CPUs
 from labkit.shapes import MASK, hide, looks_secret
 
-__all__ = ["Names", "differences", "readable"]
+__all__ = ["ID", "Names", "differences", "readable"]
 
 Names = Mapping[str, str]
 """What an object is called, by its id."""

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from labkit.errors import Refused, UsageError
-from labkit.lab import cells, evidence, needs, registries, speeds, tidying, waiting
+from labkit.lab import cells, evidence, needs, registries, speeds, tidying, tracing, waiting
 from labkit.lab.binding import Bound
 from labkit.lab.changes import Changes, Looks
 from labkit.lab.checks import Check, Checks
@@ -16,6 +16,7 @@ from labkit.lab.conditions import Condition
 from labkit.lab.drawn import Drawn
 from labkit.lab.hints import Hint, Solution
 from labkit.lab.predictions import OPEN, Prediction, predict
+from labkit.lab.traces import Trace
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -78,6 +79,12 @@ class Session:
     def follow_changes(self, on: bool = True) -> None:
         """Show after each cell what it changed on the engine, as long as *on*; nothing after a cell that changed nothing."""
         self._looks.follow(on)
+
+    def trace(self, line: str, *, seconds: float = tracing.SECONDS) -> Trace:
+        """Run a docker command, and see it as typed, as HTTP requests and as calls of docker-py; see `labkit.lab.tracing`."""
+        found = tracing.trace(self.engine, line, seconds=seconds)
+        self._looks.leave_out(found.aside)
+        return found
 
     def check(self, exercise: str, *conditions: Condition) -> Check:
         """Whether the *exercise* is done: all *conditions* hold, such as ``labkit.lab.container("web").exited(0)``."""
