@@ -73,6 +73,8 @@ class Engine(ABC):
     id: str
     name: str
     owned: bool
+    taken_up = False
+    """Whether a private engine ran already when it was opened the last time; it has all that was on it."""
 
     def __init__(self) -> None:
         self._client: docker.DockerClient | None = None

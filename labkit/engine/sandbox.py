@@ -146,8 +146,6 @@ class Sandbox(Engine):
 
     provider = "sandbox"
     owned = True
-    taken_up = False
-    """Whether it ran already when it was opened the last time, with all that is on it."""
 
     def __init__(
         self,

@@ -52,6 +52,8 @@ def open(lab: str, *, name: str, image: str | None = None, images: Sequence[str]
     """
     found = book.find(lab)
     check_name(name)
+    if isinstance(images, str):
+        raise UsageError("images is a list", seen=repr(images), expected=f"[{images!r}]")
     wanted = [*([] if image is None else [image]), *images]
     brought = list(dict.fromkeys(known for each in wanted if (known := _from_catalogue(each))))
     place = _place()
@@ -113,7 +115,7 @@ def _again(engine: Engine, name: str, place: Place, progress: Progress) -> dict[
     On a shared engine the names are the lab's that it has reserved from here.
     """
     if engine.owned:
-        return inventory(engine) if getattr(engine, "taken_up", False) else None
+        return inventory(engine) if engine.taken_up else None
     whose = f"{name} on {engine.client.info()['ID']} for {place.key} of {place.process}"
     mark = sha256(whose.encode()).hexdigest()
     since = progress.marked(mark)
@@ -127,7 +129,7 @@ def _again(engine: Engine, name: str, place: Place, progress: Progress) -> dict[
 def _from_catalogue(image: str) -> str:
     """The name of *image* in the catalogue; nothing when it is none of ours, which only a shared engine can have."""
     known = {each.tag: each.name for each in catalogue().values()}
-    if image in known:
+    if isinstance(image, str) and image in known:
         return known[image]
     if provider_wanted() == "sandbox" or not isinstance(image, str) or not IMAGE.fullmatch(image):
         raise UsageError(

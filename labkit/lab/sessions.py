@@ -16,6 +16,7 @@ from labkit.lab.conditions import Condition
 from labkit.lab.drawn import Drawn
 from labkit.lab.hints import Hint, Solution
 from labkit.lab.predictions import OPEN, Prediction, predict
+from labkit.lab.showing import Shown
 from labkit.lab.traces import Trace
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 
-class Session:
+class Session(Shown):
     """What ``labkit.lab.open`` gives.  *book*: the lab's notebook; *name*: what the lab's containers are called.
 
     *ends_with*: what ends a private engine.  *there*: the names that were on it already, by kind, if it was taken up again.
@@ -109,6 +110,10 @@ class Session:
 
         The progress stays.  Raises `Refused` on a shared engine.
         """
+        self._reset()
+        print("reset: the engine is as it was at the start of the lab")
+
+    def _reset(self) -> None:
         if not self.engine.owned:
             raise Refused(
                 "a shared engine is not reset",
@@ -126,14 +131,15 @@ class Session:
         section that cannot be restored, and `LabkitError` when a cell fails.
         """
         needed = self._needed(section)
-        self.reset()
+        self._reset()
         with self.progress.paused():
             for id_, source in needed:
                 cells.run(id_, source)
+        print(f"restored: what {section!r} needs")
 
     def _needed(self, section: str) -> list[tuple[str, str]]:
         sections = self.book.sections
-        if section in sections:
+        if isinstance(section, str) and section in sections:
             return sections[section]
         near = get_close_matches(str(section), sections, 1)
         raise UsageError(
@@ -181,6 +187,6 @@ class Session:
     def __repr__(self) -> str:
         return "\n".join(self._lines())
 
-    def _repr_html_(self) -> str:
-        title = f"<b>{html.escape(self.book.title)}</b>"
+    def _static(self) -> str:
+        title = f"<b>{html.escape(self.book.stem)}</b>"
         return "<p>" + "<br>".join([title, *map(html.escape, self._lines())]) + "</p>"

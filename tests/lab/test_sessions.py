@@ -75,6 +75,7 @@ def test_a_shared_engine_is_not_reset(engine: Engine, monkeypatch: pytest.Monkey
         ((LAB, "ada", "busybox"), "no such image"),
         ((LAB, "ada", "$(touch x)"), "no such image"),
         ((LAB, "ada", 7), "no such image"),
+        ((LAB, "ada", ["busybox:lab"]), "no such image"),
     ],
 )
 def test_a_mistake_is_one_message_and_starts_nothing(
@@ -86,6 +87,13 @@ def test_a_mistake_is_one_message_and_starts_nothing(
     with pytest.raises(UsageError) as caught:
         labkit.lab.open(stem, name=name, image=image)
     assert message in str(caught.value) and "seen:" in str(caught.value)
+
+
+def test_a_text_is_no_list_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be taken for images of one letter each; the message shows the list that was meant."""
+    monkeypatch.setattr(opening, "open_engine", None)
+    with pytest.raises(UsageError, match="\\['busybox:lab'\\]"):
+        labkit.lab.open(LAB, name="ada", images="busybox:lab")
 
 
 def test_functions_are_bound_with_their_signature(session: labkit.lab.Session) -> None:
