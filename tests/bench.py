@@ -166,7 +166,7 @@ def proportional_memory(engine: Engine) -> int:
 
 def lab_against_script() -> list[Row]:
     """The first lab, executed by papermill, against its code cells as one plain script on the same kind of engine."""
-    lab = LABS[0]
+    lab = next(path for path in LABS if path.stem == "30-container-states")
     sides: dict[str, list[float]] = {"notebook": [], "script": []}
     with tempfile.TemporaryDirectory() as folder:
         environ = jupyter_environ(Path(folder))

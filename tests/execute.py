@@ -35,7 +35,7 @@ def execute(path: Path) -> None:
         os.environ.update(jupyter_environ(Path(folder)), LABKIT_HOME=str(paths.home()))
         os.environ.update(engine.environ if engine else {})
         where = {"metadata": {"path": folder if path in RUNBOOKS else str(path.parent)}}
-        NotebookClient(notebook, kernel_name="python3", resources=where).execute()
+        NotebookClient(notebook, kernel_name="python3", resources=where, coalesce_streams=True).execute()
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "labkit")}
         for output in cell.get("outputs", []):

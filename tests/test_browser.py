@@ -104,14 +104,14 @@ def page(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[P
 
 def docker(lab: Lab, *words: str) -> None:
     """A docker command from outside the notebook, to the engine that this lab's kernel has opened."""
-    command = [sys.executable, "-m", "labkit", "engine", "exec", "container-states", "docker", *words]
+    command = [sys.executable, "-m", "labkit", "engine", "exec", LAB.stem, "docker", *words]
     subprocess.run(command, env=lab.environ, check=True, capture_output=True)
 
 
 RUN_TO_MAP = """async () => {
   const {content: notebook, sessionContext} = window.jupyterapp.shell.currentWidget;
   const cells = notebook.widgets;
-  const last = cells.findIndex(cell => cell.model.sharedModel.source.includes('StateMachine(engine'));
+  const last = cells.findIndex(cell => cell.model.sharedModel.source.includes('StateMachine(lab.engine'));
   notebook.activeCellIndex = last + 1;
   await window.jupyterapp.commands.execute('notebook:run-all-above');
   return last;

@@ -17,9 +17,6 @@ from labkit.lab import rules
 from tests.kernel_budget import kernel_budget  # noqa: F401 - a fixture
 from tests.notebooks import LABS, PAGES, ROOT, RUNBOOKS, each, jupyter_environ
 
-STILL_TO_MOVE = {"30-container-states"}
-"""Labs of before there were checks.  One that keeps the rules fails its test until it is no longer in here."""
-
 
 def strictly(path: Path, environ: dict[str, str]) -> None:
     """Run *path* with nbval, every output compared, and fail with its report."""
@@ -72,8 +69,6 @@ def test_runbook_gives_its_outputs_again(path: Path, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("path", each(PAGES + LABS + RUNBOOKS))
-def test_notebook_keeps_the_house_rules(path: Path, request: pytest.FixtureRequest) -> None:
+def test_notebook_keeps_the_house_rules(path: Path) -> None:
     """A notebook of any kind keeps every rule of `labkit.lab.rules`; what it breaks is told in words."""
-    if path.stem in STILL_TO_MOVE:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="its exercises have no checks yet"))
     assert rules.violations(path) == []

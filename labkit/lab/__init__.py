@@ -1,6 +1,5 @@
 """What a lab notebook needs beside the engine: predictions, waiting, evidence that prints the same every time."""
 
-from labkit.lab.beginning import begin
 from labkit.lab.commands import readable_commands
 from labkit.lab.conditions import any_of, container, image, network, nothing_else, reachable, volume
 from labkit.lab.evidence import freezer, happened, seconds, signals, undeletable, writable_layer
@@ -18,7 +17,6 @@ __all__ = [
     "Transcript",
     "able",
     "any_of",
-    "begin",
     "container",
     "freezer",
     "happened",

@@ -12,11 +12,8 @@ import pytest
 
 from labkit.lab import rules
 from tests.notebooks import LABS, each
-from tests.test_notebooks import STILL_TO_MOVE
 
-PROVEN = [
-    path for path in LABS if path.stem not in STILL_TO_MOVE and rules.kind(path, rules.load(path)) == "lab"
-]
+PROVEN = [path for path in LABS if rules.kind(path, rules.load(path)) == "lab"]
 
 
 def proof(path: Path) -> Any:

@@ -96,6 +96,18 @@ def test_a_text_is_no_list_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
         labkit.lab.open(LAB, name="ada", images="busybox:lab")
 
 
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_a_shared_engine_needs_the_image(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that the shared engine does not have is never pulled; one of its own, of whatever name, will do."""
+    monkeypatch.setenv("LABKIT_PROVIDER", "attach")
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    with pytest.raises(UsageError, match="no such image") as caught:
+        labkit.lab.open(LAB, name="ada", image="mine:1")
+    assert "'mine:1'" in str(caught.value) and engine.url in str(caught.value)
+    engine.client.api.tag("busybox:lab", "mine", "1")
+    labkit.lab.open(LAB, name="ada", image="mine:1").close()
+
+
 def test_functions_are_bound_with_their_signature(session: labkit.lab.Session) -> None:
     """`lab.until` takes what `until` takes but the engine, and its help says so."""
     import inspect
