@@ -107,7 +107,7 @@ class World:
         """Containers without settings, on another network, paused."""
         self.run("x-plain", "sh", "-c", LOOP)
         self.run("x-near", "sh", "-c", LOOP, network="near", cpu_quota=50_000)
-        self.run("x-paused", "sh", "-c", LOOP)
+        self.run("x-paused", "sh", "-c", LOOP, read_only=True)
         self.api.pause("x-paused")
 
     def ends(self) -> None:
@@ -272,6 +272,9 @@ def rows(world: World) -> dict[Condition, str]:
         full.has_init(): "container x-full, init process: the engine's",
         plain.has_init(): "container x-plain, init process: none, expected the engine's",
         none.has_init(): "container x-none, init process: no such container, expected the engine's",
+        container("x-paused").root_read_only(): "container x-paused, root file system: read-only",
+        plain.root_read_only(): "container x-plain, root file system: writable, expected read-only",
+        none.root_read_only(): "container x-none, root file system: no such container, expected read-only",
         full.policy("on-failure", 3): "container x-full, restart policy: on-failure, 3 times at most",
         plain.policy("no"): "container x-plain, restart policy: no",
         full.policy("on-failure"): (

@@ -130,6 +130,15 @@ class Settings:
 
         return self._that("init process", "the engine's", see)
 
+    def root_read_only(self) -> Condition:
+        """Its root file system cannot be written."""
+
+        def see(facts: Facts, found: Found) -> Seen:
+            sealed = bool(found["HostConfig"].get("ReadonlyRootfs"))
+            return Seen("read-only" if sealed else "writable", ok=sealed)
+
+        return self._that("root file system", "read-only", see)
+
     def policy(self, name: str, at_most: int | None = None) -> Condition:
         """Its restart policy is this; for ``on-failure``, *at_most* so many times (None: however often)."""
         one_of("restart policy", name, POLICIES)
