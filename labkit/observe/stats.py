@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -177,17 +177,9 @@ class Recorder:
         """What was recorded so far."""
         samples = tuple(self._samples)
         periods, throttled, hit = self._counts
-        lacking = [
-            Unreadable(source, NO_GROUP)
-            for source, values in (
-                ("memory", [each.memory for each in samples]),
-                ("CPU", [each.cpus for each in samples[1:]]),
-            )
-            if values and all(value is None for value in values)
-        ]
         waited = throttled / periods if periods else 0.0
         return Usage(
-            self.name, samples, self._ended, waited, hit > 0 or "memory" in self._ended, tuple(lacking)
+            self.name, samples, self._ended, waited, hit > 0 or "memory" in self._ended, _lacking(samples)
         )
 
     def _record(self) -> None:
@@ -220,45 +212,71 @@ class Recorder:
             self._before = {}
             return False
         self._ended = ""
-        self._samples.append(self._sample(now, found["HostConfig"]))
-        return False
-
-    def _sample(self, now: dict[str, Any], host: dict[str, Any]) -> Sample:
         if now["read"].startswith("0001"):  # nothing could be read
             now = {**now, "read": datetime.now(UTC).isoformat()}
-        at, before = _moment(now), self._before
-        self._first = self._first or at
-        passed = at - _moment(before) if before else 0.0
-        cpu, cpu_before = now["cpu_stats"], (before or now)["cpu_stats"]
-        used = _usage(cpu) - _usage(cpu_before)
-        periods, throttled = (
-            max(0, _throttling(cpu, key) - _throttling(cpu_before, key))
-            for key in ("periods", "throttled_periods")
-        )
-        memory = now.get("memory_stats") or {}
-        hits = memory.get("failcnt", 0) - ((before or now).get("memory_stats") or {}).get("failcnt", 0)
-        for index, more in enumerate((periods, throttled, max(0, hits))):
+        self._first = self._first or _moment(now)
+        before = self._before or now
+        self._samples.append(sample(now, before, found["HostConfig"], self._first))
+        for index, more in enumerate(_counted(now, before)):
             self._counts[index] += more
         self._before = now
-        quota = host.get("CpuQuota") or 0
-        cpus = (host.get("NanoCpus") or 0) / 1e9 or max(0, quota) / (host.get("CpuPeriod") or 100_000)
-        return Sample(
-            at=round(at - self._first, 3),
-            memory=memory.get("usage"),
-            cpus=used / 1e9 / passed if passed > 0 and used >= 0 and _usage(cpu) else None,
-            throttled=throttled / periods if periods else 0.0,
-            memory_limit=host.get("Memory") or None,
-            cpu_limit=cpus or None,
-        )
+        return False
+
+
+def sample(now: dict[str, Any], before: dict[str, Any], host: dict[str, Any], first: float) -> Sample:
+    """What the engine's stats of *now* tell, compared with those of *before*, and the limits in *host* (``HostConfig``).
+
+    *first*: the moment of the first reading, in seconds since 1970.
+    """
+    at, cpu = _moment(now), now["cpu_stats"]
+    passed, used = at - _moment(before), _usage(cpu) - _usage(before["cpu_stats"])
+    periods, throttled, _ = _counted(now, before)
+    quota = host.get("CpuQuota") or 0
+    cpus = (host.get("NanoCpus") or 0) / 1e9 or max(0, quota) / (host.get("CpuPeriod") or 100_000)
+    return Sample(
+        at=round(at - first, 3),
+        memory=(now.get("memory_stats") or {}).get("usage"),
+        cpus=used / 1e9 / passed if passed > 0 and used >= 0 and _usage(cpu) else None,
+        throttled=throttled / periods if periods else 0.0,
+        memory_limit=host.get("Memory") or None,
+        cpu_limit=cpus or None,
+    )
+
+
+def _counted(now: dict[str, Any], before: dict[str, Any]) -> tuple[int, int, int]:
+    """Since *before*: periods, those in which it was throttled, and how often the memory limit was in the way."""
+
+    def more(group: str, key: str) -> int:
+        return max(0, _counter(now, group, key) - _counter(before, group, key))
+
+    return (
+        more("cpu_stats", "periods"),
+        more("cpu_stats", "throttled_periods"),
+        more("memory_stats", "failcnt"),
+    )
+
+
+def _counter(reading: dict[str, Any], group: str, key: str) -> int:
+    values = reading.get(group) or {}
+    return int((values.get("throttling_data") or values).get(key) or 0)
 
 
 def _usage(cpu: dict[str, Any]) -> int:
     return int((cpu.get("cpu_usage") or {}).get("total_usage") or 0)
 
 
-def _throttling(cpu: dict[str, Any], key: str) -> int:
-    return int((cpu.get("throttling_data") or {}).get(key) or 0)
-
-
 def _moment(reading: dict[str, Any]) -> float:
     return datetime.fromisoformat(reading["read"]).timestamp()
+
+
+def _lacking(samples: Sequence[Sample]) -> tuple[Unreadable, ...]:
+    """What no reading had, and why."""
+    values: dict[str, list[Any]] = {
+        "memory": [each.memory for each in samples],
+        "CPU": [each.cpus for each in samples[1:]],
+    }
+    return tuple(
+        Unreadable(source, NO_GROUP)
+        for source, found in values.items()
+        if found and all(value is None for value in found)
+    )

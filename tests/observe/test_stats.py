@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from labkit.engine import Engine
 from labkit.errors import UsageError
 from labkit.observe import Recorder, Sample, Usage, cgroups
+from labkit.observe.stats import _lacking, sample
 
 BUSY = "x=$(head -c 4000000 /dev/zero | tr '\\0' a); while :; do :; done"
 MEGABYTE = 2**20
@@ -80,3 +83,36 @@ def test_words_of_the_cpu(waited: float, told: str) -> None:
 def test_a_limit_that_was_hit_between_two_readings_counts() -> None:
     """The kernel counts each time; the readings need not have seen it."""
     assert "reached it" in Usage("web", (Sample(0, 1, None, 0, 100),), hit=True).words()["memory"]
+
+
+def told(second: int, **counters: int) -> dict[str, Any]:
+    """An answer of the engine's, so many seconds after the first; without *counters* as where there is no control group."""
+    throttling = {key: counters.get(key, 0) for key in ("periods", "throttled_periods")}
+    return {
+        "read": f"2026-01-01T00:00:0{second}Z",
+        "cpu_stats": {"cpu_usage": {"total_usage": counters.get("cpu", 0)}, "throttling_data": throttling},
+        "memory_stats": {"usage": counters["memory"]} if "memory" in counters else {},
+    }
+
+
+def test_a_reading_is_the_difference_to_the_one_before() -> None:
+    """CPU time by the time between them, throttled periods by all; a quota is a limit too; -1 is none."""
+    before, now = (
+        told(1, cpu=10**9, periods=5, memory=7),
+        told(3, cpu=2 * 10**9, periods=15, throttled_periods=5, memory=9),
+    )
+    found = sample(now, before, {"CpuQuota": 50_000, "CpuPeriod": 100_000, "Memory": 100}, 1767225600.0)
+    assert found == Sample(3, 9, 0.5, 0.5, 100, 0.5)
+    assert sample(now, before, {"CpuQuota": -1}, 0).cpu_limit is None
+    assert sample(told(2, cpu=5), now, {}, 0).cpus is None, "the container was restarted between them"
+
+
+def test_without_a_control_group_the_reason_is_told() -> None:
+    """An engine that keeps no counters (rootless, without delegated groups) has none to show: no zeros, but why."""
+    samples = [sample(told(second), told(second - 1), {}, 0) for second in (1, 2)]
+    assert [(each.memory, each.cpus) for each in samples] == [(None, None)] * 2
+    assert [each.source for each in _lacking(samples)] == ["memory", "CPU"]
+    assert Usage("web", tuple(samples)).words() == {
+        "memory": "no limit, not readable",
+        "CPU": "no limit, not readable",
+    }
