@@ -224,7 +224,7 @@ class Zygote:
             os.close(session.child)
 
 
-def _preload() -> None:
+def preload() -> None:
     """Do the imports, and what the modules say (``warm_up``) takes long at its first use."""
     ours = [module.name for module in pkgutil.walk_packages(labkit.__path__, "labkit.")]
     for name in [*LIBRARIES, *(name for name in ours if not name.endswith("__main__"))]:
@@ -274,7 +274,7 @@ def main() -> None:
     """Be the zygote of this user and this Python, unless there is one."""
     if not _lock():
         return
-    _preload()
+    preload()
     if not forks.single_threaded():
         sys.exit("a library has started a thread when it was imported; forks would not be safe")
     zygote = Zygote(_listen(starting.place()), float(os.environ.get("LABKIT_ZYGOTE_IDLE") or 600))

@@ -52,6 +52,10 @@ class Member:
         """Whether it holds bytes of its own."""
         return self.kind in ("0", "7")
 
+    def _begins(self, other: Member | None) -> bool:
+        """Whether it is a file, shorter than *other*."""
+        return other is not None and self.is_file and other.is_file and self.size < other.size
+
     @property
     def is_device(self) -> bool:
         """Whether it is a character or block device."""
@@ -97,6 +101,19 @@ class Contents:
         """The members, and None for each folder that is only in their names."""
         above = {folder for name in self.members for folder in _above(name)}
         return {**dict.fromkeys([".", *above]), **self.members}
+
+    def not_left_by(self, whole: Contents) -> list[str]:
+        """Names of what unpacking *whole* into an empty folder, cut off anywhere, cannot have left here.
+
+        Left are files whose owner and mode are not set yet, and one of which only the beginning was written.
+        """
+        known = whole._with_folders()
+        strange = [
+            name for name, each in self.members.items() if not _same_bytes(each, known.get(name, _ABSENT))
+        ]
+        if len(strange) == 1 and self.members[strange[0]]._begins(whole.members.get(strange[0])):
+            return []
+        return sorted(strange)
 
     def dangers(self) -> list[str]:
         """What would reach out of the folder that the archive is unpacked in, and devices."""
@@ -239,6 +256,16 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
         digest.hexdigest() if content else "",
         tuple(sorted(kept)),
     )
+
+
+def _same_bytes(one: Member, other: Member | str | None) -> bool:
+    """Whether they are alike but for owner and mode; None: a folder."""
+    if other is None:
+        return one.kind == "5"
+    if isinstance(other, str):
+        return False
+    told = [(each.is_file or each.kind, each.size, each.target, each.sha256) for each in (one, other)]
+    return told[0] == told[1]
 
 
 def _is_odd(name: str) -> bool:

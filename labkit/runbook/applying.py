@@ -157,6 +157,12 @@ class _Application:
             kind = "action-skipped"  # its effect is there already
         else:
             _check(self.engine, action, self._touched())
+            if index in self.began and not action.repeatable:
+                raise Refused(
+                    f"the run was cut off in the middle of: {action}",
+                    seen="nobody can tell how far it came, and it may not be done twice",
+                    try_="look at what it has done, then run the runbook again for a new plan",
+                )
             self.since = engine_time(self.engine)
             self._write("action-started", index=index, action=str(action), since=self.since)
             self.began.add(index)

@@ -52,6 +52,41 @@ def test_what_is_in_an_archive(good: Path) -> None:
     assert contents.of_file(archive(good.with_name("e.tar"), member(".", kind=tarfile.DIRTYPE))).empty
 
 
+LEFT: dict[str, tuple[Callable[[dict[str, bytes | None]], object], list[str]]] = {
+    "nothing": (lambda left: left.clear(), []),
+    "all of it": (lambda left: None, []),
+    "up to the middle": (lambda left: left.pop("two"), []),
+    "the beginning of a file": (lambda left: left.update(one=b"app"), []),
+    "a file that is empty yet": (lambda left: left.update(one=b""), []),
+    "another file": (lambda left: left.update(more=b"apples"), ["more"]),
+    "another folder": (lambda left: left.update(more=None), ["more"]),
+    "a folder in place of a file": (lambda left: left.update(one=None), ["one"]),
+    "a file of the same size": (lambda left: left.update(one=b"apple!"), ["one"]),
+    "a longer file": (lambda left: left.update(one=b"apples and pears"), ["one"]),
+    "two files that are shorter": (lambda left: left.update(one=b"app", two=b"pe"), ["one", "two"]),
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_what_unpacking_has_left_is_told_from_what_somebody_did(what: str, tmp_path: Path) -> None:
+    """Owners and modes may still be others, and one file may be shorter; nothing else."""
+
+    def packed(name: str, files: dict[str, bytes | None], mode: int) -> contents.Contents:
+        members = [
+            member(each, data or b"", tarfile.REGTYPE if data is not None else tarfile.DIRTYPE)
+            for each, data in files.items()
+        ]
+        for made, _ in members:
+            made.mode = mode
+        return contents.of_file(archive(tmp_path / name, *members))
+
+    files: dict[str, bytes | None] = {"folder": None, "one": b"apples", "two": b"pears"}
+    change, strange = LEFT[what]
+    left = dict(files)
+    change(left)
+    assert packed("left", left, 0o600).not_left_by(packed("whole", files, 0o755)) == strange
+
+
 def test_an_archive_that_is_cut_short_is_broken_wherever_it_was_cut(good: Path, tmp_path: Path) -> None:
     """At each block, also between two members and inside of zeros, and at any byte."""
     whole = good.read_bytes()

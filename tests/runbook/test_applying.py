@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from labkit.runbook.actions import VERBS, Action
 from labkit.runbook.actions.base import Verb
 from labkit.runbook.journal import Journal
 from labkit.runbook.plans import Applied
-from tests.runbook.test_actions import container, down, filled, image, running
+from tests.runbook.test_actions import container, content, down, filled, image, running
 
 pytestmark = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 
@@ -60,12 +61,14 @@ def situation(engine: Engine) -> Plan:
     container(engine, mem_limit="32m", memswap_limit="32m")
     container(engine, "other")
     web, other = observe.container(engine, "web"), observe.container(engine, "other")
-    job = ["sh", "-c", "date >> /v/file"]
+    job = ["sh", "-c", "date > /v/file"]
     return Plan.of(
         actions.raise_memory(web),
         actions.start_again(web),
         actions.remove_container(other, "old"),
-        actions.run_job(engine, "busybox:lab", job, name="x", reason="x", volumes={"data": "/v"}),
+        actions.run_job(
+            engine, "busybox:lab", job, name="x", reason="x", volumes={"data": "/v"}, repeatable=True
+        ),
         actions.create_volume(engine, "new", "x"),
         actions.remove_volume(engine, "data", "old"),
         actions.remove_image(engine, "old:1", "old"),
@@ -259,6 +262,70 @@ def test_who_was_stopped_by_somebody_else_stays_down(
         Plan().apply(engine)
     assert not refused.value.begun
     assert observe.container(engine, "web").status == "exited"
+
+
+def die_in(plan: Plan, engine: Engine, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, str]) -> None:
+    """Apply *plan* until an action of this kind has begun; what comes next is a new process."""
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setitem(VERBS, verb, replace(VERBS[verb], perform=_dies))
+        plan.apply(engine)
+    applying._calls.clear()
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_a_job_that_was_cut_off_is_run_again_only_if_it_says_so(
+    repeatable: bool, engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell what its command has done by then; refused, and told so."""
+    job = actions.run_job(engine, "busybox:lab", ["true"], name="x", reason="x", repeatable=repeatable)
+    die_in(Plan.of(job), engine, monkeypatch, ("container", "run"))
+    if repeatable:
+        assert len(Plan().apply(engine).done) == 1
+        return
+    with pytest.raises(Refused, match="cut off in the middle of: run container"):
+        Plan().apply(engine)
+
+
+MEANWHILE: dict[str, Callable[[Engine], object]] = {
+    "nothing": lambda engine: None,
+    "somebody has put something in": lambda engine: filled(engine, "new", "precious"),
+    "somebody has begun to use it": lambda engine: running(
+        engine, volumes={"new": {"bind": "/v", "mode": "rw"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
+@pytest.mark.parametrize("begun", [("volume", "create"), ("volume", "copy into")])
+def test_a_volume_is_filled_once_and_nobody_is_robbed(
+    meanwhile: str,
+    begun: tuple[str, str],
+    engine: Engine,
+    journal: Journal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed before it was made, or in the middle of filling it: carried on with only what that has left."""
+    filled(engine)
+    file = tmp_path / "data.tar"
+    told = {"image": "busybox:lab", "reason": "x"}
+    with monkeypatch.context() as patch:
+        patch.delenv("LABKIT_RUN_DIR")
+        Plan.of(actions.copy_out(engine, "data", file, **told)).apply(engine)
+    plan = Plan.of(
+        actions.create_volume(engine, "new", "x"),
+        actions.copy_in(engine, "new", file, created=True, **told),
+    )
+    die_in(plan, engine, monkeypatch, begun)
+    MEANWHILE[meanwhile](engine)
+    if meanwhile == "nothing":
+        assert len(Plan().apply(engine).done) == 2
+        assert content(engine, "new") == content(engine, "data")
+        return
+    before = content(engine, "new")
+    with pytest.raises(Refused):
+        Plan().apply(engine)
+    assert content(engine, "new") == before
 
 
 def _dies(engine: Engine, action: Action) -> dict[str, Any]:

@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
+import labkit
 from labkit import faults, labels, observe, runbook
-from labkit.engine import Engine
+from labkit.engine import Engine, images
 from labkit.engine.processes import Process
 from labkit.errors import Refused
+from labkit.faults import volumes
 from labkit.runbook.execution import Order, clear_away
 from labkit.runbook.journal import Entry, Journal
 
@@ -35,8 +40,8 @@ class Book:
 
     source: Callable[[Path], str]
     given: dict[str, Any]
-    make: Callable[[Engine], object]
-    does: dict[tuple[str, str], int]
+    make: Callable[[Engine, Path], object]
+    does: dict[tuple[str, str, str], int]
 
     def parameters(self, folder: Path) -> dict[str, Any]:
         """What it is given, with the test's own *folder* in place of ``FOLDER``."""
@@ -73,7 +78,7 @@ def three(folder: Path) -> str:
     return str(path)
 
 
-def _make_three(engine: Engine) -> None:
+def _make_three(engine: Engine, folder: Path) -> None:
     for name in ("one", "two", "three"):
         engine.client.containers.create(
             "busybox:lab",
@@ -84,30 +89,44 @@ def _make_three(engine: Engine) -> None:
         )
 
 
-def _make_volume(engine: Engine) -> None:
-    """A volume in use, and no copy of it in the present folder, nor half of one."""
-    for left in [*Path().glob("web-data.tar*"), *Path().glob(".web-data.tar*")]:
+def _make_volume(engine: Engine, folder: Path) -> None:
+    """A volume in use, and no copy of it in *folder*, nor half of one."""
+    for left in [*folder.glob("web-data.tar*"), *folder.glob(".web-data.tar*")]:
         left.unlink()
-    for volume in engine.client.volumes.list():
-        volume.remove()
-    faults.inject(engine, "backup-volume")
+    volumes.make(engine, "web", "backup-volume", volumes.archive(), up=True)
+
+
+def _make_copy(engine: Engine, folder: Path) -> None:
+    """A copy in *folder* of a volume that is gone."""
+    volumes.write(folder / "web-data.tar", volumes.archive(), noted=volumes.archive())
+    images.ensure(engine, ["busybox"])
 
 
 BOOKS = {
     "diagnose-exit-137": Book(
         lambda _: "diagnose-exit-137",
         {"watch": "500ms"},
-        lambda engine: str(faults.inject(engine, "exit-137")),
-        {("web", "update"): 1, ("web", "start"): 1},
+        lambda engine, _: str(faults.inject(engine, "exit-137")),
+        {("container", "web", "update"): 1, ("container", "web", "start"): 1},
     ),
     "three-actions": Book(
-        three, {}, _make_three, {("one", "start"): 1, ("two", "start"): 1, ("three", "start"): 1}
+        three,
+        {},
+        _make_three,
+        {("container", name, "start"): 1 for name in ("one", "two", "three")},
     ),
     "do-backup-volume": Book(
         lambda _: "do-backup-volume",
         {"file": "FOLDER/web-data.tar"},
         _make_volume,
-        {("web", "stop"): 1, ("web", "start"): 1},
+        {("container", "web", "stop"): 1, ("container", "web", "start"): 1},
+    ),
+    "do-restore-volume": Book(
+        lambda _: "do-restore-volume",
+        {"file": "FOLDER/web-data.tar"},
+        _make_copy,
+        # the content, and the topmost folder
+        {("volume", "web-data", "create"): 1, ("container", "labkit-copy", "extract-to-dir"): 2},
     ),
 }
 """A runbook joins by a line here."""
@@ -117,9 +136,7 @@ BOOKS = {
 
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
-    ["papermill", "nbconvert", "labkit.runbook.steps", "labkit.runbook.reports", "labkit.runbook.resuming"]
-)
+_processes.set_forkserver_preload(["tests.runbook.warm"])
 
 
 def _run(name: str, given: dict[str, Any], folder: str, environ: dict[str, str], kernel: str | None) -> None:
@@ -132,17 +149,26 @@ def _run(name: str, given: dict[str, Any], folder: str, environ: dict[str, str],
     runbook.run(name, given, apply=True, out_dir=Path(folder), environ=environ, kernel=kernel)
 
 
-def _resume(folder: str) -> None:
-    sys.exit(runbook.resume(folder).exit_code)
+def _resume(folder: str) -> int:
+    return runbook.resume(folder).exit_code
 
 
-def in_process(function: Callable[..., None], *given: Any) -> int | None:
-    process = _processes.Process(target=function, args=given)
+def in_process(function: Callable[..., int | None], *given: Any) -> int | None:
+    """What *function* returns, called in a process of its own; None when that is killed, or has not ended in a minute."""
+    reading, writing = _processes.Pipe(duplex=False)
+    process = _processes.Process(target=_tell, args=(writing, function, given))
     process.start()
-    process.join(60)
-    if process.is_alive():
-        process.kill()
-    return process.exitcode
+    writing.close()
+    with reading:  # two threads may not ask at the same time how processes have ended (multiprocessing)
+        if not reading.poll(60):
+            process.kill()
+        with suppress(EOFError):
+            return int(reading.recv())
+    return None
+
+
+def _tell(writing: Connection, function: Callable[..., int | None], given: tuple[Any, ...]) -> None:
+    writing.send(function(*given) or 0)
 
 
 def cut_off(book: Book, engine: Engine, tmp_path: Path, kill: str, kernel: str | None = None) -> Path:
@@ -159,30 +185,31 @@ def cut_off(book: Book, engine: Engine, tmp_path: Path, kill: str, kernel: str |
     return folder
 
 
-def state(engine: Engine) -> list[tuple[Any, ...]]:
-    """What the runbooks here may change, of every container."""
+def state(engine: Engine) -> list[Any]:
+    """What the runbooks here may change, of every container, and what is in the volumes."""
     seen = [observe.container(engine, each.id) for each in engine.client.containers.list(all=True)]
-    return sorted((each.name, each.status, each.memory, each.memory_swap) for each in seen)
+    inside = "cd /var/lib/docker/volumes && find */_data -printf '%p %m %u %g\\n' -type f -exec md5sum {} +"
+    return [
+        *sorted((each.name, each.status, each.memory, each.memory_swap) for each in seen),
+        *sorted(engine.host.run(inside, check=False).stdout.splitlines()),
+    ]
 
 
-def done(engine: Engine, since: float, book: Book) -> Counter[tuple[str, str]]:
-    """How often the engine says that something was done, of what *book* does."""
-    kinds = {action for _, action in book.does}
+def done(engine: Engine, since: float, book: Book) -> Counter[tuple[str, str, str]]:
+    """How often the engine says that something was done, of what *book* does; jobs without the end of their names."""
+    kinds = {(kind, action) for kind, _, action in book.does}
     return Counter(
-        (event.attributes["name"], event.action)
+        (event.kind, re.sub("-[0-9a-f]{8}$", "", event.attributes.get("name", event.id)), event.action)
         for event in observe.events(engine, since=since)
-        if event.kind == "container" and event.action in kinds
+        if (event.kind, event.action) in kinds
     )
 
 
 def clear(engine: Engine) -> None:
     for container in engine.client.containers.list(all=True):
         container.remove(force=True)
-
-
-@pytest.fixture(scope="module")
-def quick(module_engine: Engine) -> Iterator[Engine]:
-    yield module_engine
+    for volume in engine.client.volumes.list():
+        volume.remove()
 
 
 def places(entries: list[Entry]) -> list[tuple[str, int]]:
@@ -214,23 +241,55 @@ def kills(entries: list[Entry]) -> list[str]:
     return [*found, "before run-ended 1 runner"]
 
 
-@pytest.mark.timeout(900)
+@dataclass(frozen=True)
+class Stage:
+    """An engine and a folder where *book* is played, and how it ends there when nobody is killed."""
+
+    book: Book
+    engine: Engine
+    folder: Path
+    whole: Path
+    end: list[Any]
+
+    @classmethod
+    def of(cls, book: Book, engine: Engine, folder: Path) -> Stage:
+        """Play it to its end."""
+        folder.mkdir()
+        clear(engine)
+        book.make(engine, folder)
+        whole = cut_off(book, engine, folder, "after run-ended 2 nobody")
+        return cls(book, engine, folder, whole, state(engine))
+
+    def survive(self, kill: str, kernel: str | None) -> None:
+        """Kill it there and resume it: same state, same outcome, and each action was done once."""
+        clear(self.engine)
+        self.book.make(self.engine, self.folder)
+        since = time.time()
+        folder = cut_off(self.book, self.engine, self.folder, kill, kernel)
+        assert (folder / "killed").exists(), kill
+        assert in_process(_resume, str(folder)) == 0, kill
+        entries = Journal.open(folder).verify()
+        assert state(self.engine) == self.end, kill
+        assert done(self.engine, since, self.book) == self.book.does, kill
+        assert told(folder) == told(self.whole), kill
+        assert [entry.kind for entry in entries][-1] == "run-ended", kill
+
+
+@pytest.fixture(scope="module")
+def engines(module_engine: Engine) -> Iterator[tuple[Engine, Engine]]:
+    """Two, since a run waits more than it works."""
+    with labkit.open_engine("sandbox", name="test-2", pack="debian-13", images=["busybox"]) as other:
+        yield module_engine, other
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 @pytest.mark.parametrize("name", BOOKS)
-def test_killed_at_every_step(
-    name: str, module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_every_step(name: str, engines: tuple[Engine, Engine], tmp_path: Path) -> None:
     """Killed at each step boundary and around each action, then resumed: same state, each action once."""
-    book, engine = BOOKS[name], module_engine
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DOCKER_HOST", engine.url)
-    book.make(engine)
-    whole = runbook.run(
-        book.source(tmp_path), book.parameters(tmp_path), apply=True, out_dir=tmp_path / "whole"
-    )
-    assert whole.status == "fixed", whole.failure
-    expected = state(engine)
-    all_kills = kills(Journal.open(Path(whole.folder)).entries())
+    stages = [Stage.of(BOOKS[name], engine, tmp_path / engine.id) for engine in engines]
+    assert told(stages[0].whole)["status"] == "fixed"
+    all_kills = kills(Journal.open(stages[0].whole).entries())
     assert len(all_kills) > 12, "there are steps and actions"
     assert {kill.split()[1] for kill in all_kills} >= {
         "step-started",
@@ -238,31 +297,32 @@ def test_killed_at_every_step(
         "action-started",
         "action-done",
     }
-    for number, kill in enumerate(all_kills):
+    # now and then on an ordinary kernel, elsewhere on a lane
+    waiting = deque((kill, None if number % 6 else "python3") for number, kill in enumerate(all_kills))
+
+    def play(stage: Stage) -> None:
+        while waiting:
+            stage.survive(*waiting.popleft())
+
+    with ThreadPoolExecutor(len(stages)) as threads:
+        list(threads.map(play, stages))
+    for engine in engines:
         clear(engine)
-        book.make(engine)
-        since = time.time()
-        # now and then on an ordinary kernel, elsewhere on a lane
-        folder = cut_off(book, engine, tmp_path, kill, kernel=None if number % 6 else "python3")
-        assert (folder / "killed").exists(), kill
-        assert in_process(_resume, str(folder)) == 0, kill
-        entries = Journal.open(folder).verify()
-        assert state(engine) == expected, kill
-        assert done(engine, since, book) == book.does, kill
-        again = runbook.Outcome.model_validate_json((folder / "outcome.json").read_text())
-        assert told(again) == told(whole), kill
-        assert [entry.kind for entry in entries][-1] == "run-ended", kill
-    clear(engine)
 
 
-def told(outcome: runbook.Outcome) -> dict[str, Any]:
-    """What a reader of two outcomes would compare."""
+def told(folder: Path) -> dict[str, Any]:
+    """What a reader would compare of the outcomes of two runs."""
+    outcome = outcome_of(folder)
     return {
         "status": outcome.status,
         "findings": [each.summary() for each in outcome.findings],
         "plan": outcome.plan and [str(action) for action in outcome.plan.actions],
         "done": outcome.applied and [each.action for each in outcome.applied.done],
     }
+
+
+def outcome_of(folder: Path) -> runbook.Outcome:
+    return runbook.Outcome.model_validate_json((folder / "outcome.json").read_text())
 
 
 @pytest.mark.timeout(300)
@@ -274,14 +334,14 @@ def test_the_daemon_restarts_in_between(
     book, engine = BOOKS["diagnose-exit-137"], module_engine
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     clear(engine)
-    book.make(engine)
+    book.make(engine, tmp_path)
     since = time.time()
     folder = cut_off(book, engine, tmp_path, "after action-done 1 runner")
     before = done(engine, since, book)
     engine.restart()
     assert in_process(_resume, str(folder)) == 0
     assert before + done(engine, since, book) == book.does
-    outcome = runbook.Outcome.model_validate_json((folder / "outcome.json").read_text())
+    outcome = outcome_of(folder)
     assert (outcome.status, outcome.findings[0].code) == ("fixed", "oom-of-pid-1")
     clear(engine)
 

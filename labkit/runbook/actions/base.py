@@ -110,6 +110,13 @@ class Action(BaseModel):
 
         return VERBS[self.kind, self.verb].lasts
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be carried out again when it was cut off in the middle."""
+        from labkit.runbook.actions import VERBS
+
+        return VERBS[self.kind, self.verb].repeatable(self)
+
     def __str__(self) -> str:
         return f"{self.verb} {self.kind} {self.name}"
 
@@ -119,9 +126,11 @@ class Verb:
     """How a sort of action is carried out, and how to see that it was.
 
     *perform* returns what is worth keeping about it, such as a checksum.  It can be called again after a
-    crash in the middle of it.  It *lasts* when what *holds* looks at changes only if somebody undoes it.
+    crash in the middle of it, if the action is *repeatable*.  It *lasts* when what *holds* looks at changes
+    only if somebody undoes it.
     """
 
     perform: Callable[[Engine, Action], dict[str, Any]]
     holds: Callable[[Engine, Action], bool]
     lasts: bool = False
+    repeatable: Callable[[Action], bool] = lambda action: True

@@ -37,12 +37,14 @@ def run_job(
     network: str = "none",
     user: str = "",
     patience: float = 600,
+    repeatable: bool = False,
 ) -> Action:
     """Create a container from *image*, run *command* in it to its end, and remove it.
 
     *volumes*: names of volumes to the paths where they are mounted, ``/path:ro`` for reading alone.  What the
-    command changes there, and how that is undone, only its author knows: *changes* and *undo*.  It is run
-    again after a crash in the middle, so it must bear that.  *patience*: seconds that it may take.
+    command changes there, and how that is undone, only its author knows: *changes* and *undo*; also whether it
+    is *repeatable*, so that a run that was cut off in the middle of it may run it again.  *patience*: seconds
+    that it may take.
 
     Raises `UsageError` for an image or a volume that is not there.
     """
@@ -57,6 +59,7 @@ def run_job(
         "network": network,
         "user": user,
         "patience": patience,
+        "repeatable": repeatable,
     }
     name = job_name(name, arguments)
     return Action(
@@ -141,8 +144,12 @@ def _run(engine: Engine, action: Action) -> dict[str, Any]:
 
 
 def _never(engine: Engine, action: Action) -> bool:
-    """What a command did cannot be seen from outside: it is run again."""
+    """What a command did cannot be seen from outside."""
     return False
 
 
-VERBS = {("container", "run"): Verb(_run, _never)}
+def _repeatable(action: Action) -> bool:
+    return bool(action.arguments["repeatable"])
+
+
+VERBS = {("container", "run"): Verb(_run, _never, repeatable=_repeatable)}

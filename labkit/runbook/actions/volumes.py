@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import observe
 from labkit.errors import ApplyUnverified, LabkitError, Refused, UsageError
-from labkit.labels import ours
+from labkit.labels import is_ours, ours
 from labkit.observe import contents
 from labkit.observe.copies import checksum, note_of
 from labkit.runbook.actions import facts, files
@@ -125,10 +125,11 @@ def compare_volume(
 def copy_in(
     engine: Engine, volume: str, source: Path, *, image: str, reason: str, created: bool = False
 ) -> Action:
-    """Put the archive *source*, as `copy_out` makes it, into a volume, over what is there.
+    """Fill an empty volume from the archive *source*, as `copy_out` makes it.
 
-    *created*: the volume is one that the plan creates before.  The file is pinned by its sha256.  Raises
-    `UsageError` when there is no such volume, image or file.
+    *created*: the volume is one that the plan creates before.  The file is pinned by its sha256.  It is refused
+    when a container that is up has the volume, or when something is in it that filling it from the same file, cut
+    off in the middle, cannot have left.  Raises `UsageError` when there is no such volume, image or file.
     """
     seen = facts.GONE if created else _need(engine, volume)
     if not source.is_file():
@@ -145,11 +146,14 @@ def copy_in(
         id=volume,
         name=volume,
         reason=reason,
-        changes=changes(("content", "empty" if created else "as it is", f"that of {source}")),
+        changes=changes(("content", "empty", f"that of {source}")),
         undo=f"docker volume rm {volume}" if created else "",
         arguments={**arguments, "job": name},
         relies_on={"exists": False} if created else {"created_at": seen["created_at"]},
-        effects=(*effects("container", "", name, (*LIFE, "extract-to-dir")), *mounted(volume)),
+        effects=(
+            *effects("container", "", name, (*LIFE, "archive-path", "extract-to-dir")),
+            *mounted(volume),
+        ),
     )
 
 
@@ -164,13 +168,18 @@ def _need(engine: Engine, volume: str) -> facts.Facts:
 
 
 def _create(engine: Engine, action: Action) -> dict[str, Any]:
+    if facts.read(engine, "volume", action.id)["exists"]:  # the engine would say nothing
+        raise Refused(f"there is a volume {action.name} by now", try_="run the runbook again for a new plan")
     labels = {**action.arguments["labels"], **ours(engine.id)}
     engine.client.api.create_volume(action.id, labels=labels)
     return {}
 
 
 def _created(engine: Engine, action: Action) -> bool:
-    return bool(facts.read(engine, "volume", action.id)["exists"])
+    """There, and not made by somebody else."""
+    seen = facts.read(engine, "volume", action.id)
+    found = seen.get("labels") or {}
+    return is_ours(found) and action.arguments["labels"].items() <= found.items()
 
 
 def _remove(engine: Engine, action: Action) -> dict[str, Any]:
@@ -179,7 +188,7 @@ def _remove(engine: Engine, action: Action) -> dict[str, Any]:
 
 
 def _removed(engine: Engine, action: Action) -> bool:
-    return not _created(engine, action)
+    return not facts.read(engine, "volume", action.id)["exists"]
 
 
 def _copy_out(engine: Engine, action: Action) -> dict[str, Any]:
@@ -209,17 +218,40 @@ def _need_quiet(engine: Engine, action: Action) -> None:
 
 
 def _copied_out(engine: Engine, action: Action) -> bool:
-    return Path(action.arguments["file"]).exists()
+    """There, whole, and with the checksum that was noted for it."""
+    return not observe.copy(Path(action.arguments["file"])).troubles
 
 
 def _copy_in(engine: Engine, action: Action) -> dict[str, Any]:
     source, expected = Path(action.arguments["file"]), action.arguments["sha256"]
     if not source.is_file() or checksum(source) != expected:
         raise LabkitError(f"{source} is not the file of the plan any more", expected=f"sha256 {expected}")
+    whole = contents.of_file(source)
     with _mounted(engine, action, "") as container:
+        _need_room(engine, action, contents.of_container(engine, container, contents.AT).not_left_by(whole))
         engine.client.api.put_archive(container, contents.AT, files.chunks(source))
-        _set_top(engine, container, contents.of_file(source).members.get("."))
+        _set_top(engine, container, whole.members.get("."))
     return {"sha256": expected, "bytes": source.stat().st_size, "file": str(source)}
+
+
+def _need_room(engine: Engine, action: Action, there: list[str]) -> None:
+    up = [each.container.name for each in observe.volume(engine, action.id).users if each.up]
+    if up or there:
+        raise Refused(
+            f"the volume {action.name} is not filled",
+            seen=f"used by {', '.join(up)}" if up else f"there is in it: {', '.join(there[:5])}",
+            expected="an empty one that nobody uses, or what a crash left of filling it from the same file",
+            try_="run the runbook again for a new plan",
+        )
+
+
+def _copied_in(engine: Engine, action: Action) -> bool:
+    source, there = Path(action.arguments["file"]), observe.volume(engine, action.id)
+    if not there.exists or there.in_use or not source.is_file():
+        return False
+    return checksum(source) == action.arguments["sha256"] and not contents.of_file(source).differences(
+        contents.of_volume(engine, action.id)
+    )
 
 
 def _set_top(engine: Engine, container: str, top: contents.Member | None) -> None:
@@ -260,7 +292,7 @@ def _mounted(engine: Engine, action: Action, mode: str) -> Any:
 
 
 def _again(engine: Engine, action: Action) -> bool:
-    """Half a copy looks like a whole one, and what was compared may have changed: it is done again."""
+    """What was compared may have changed."""
     return False
 
 
@@ -268,6 +300,6 @@ VERBS = {
     ("volume", "create"): Verb(_create, _created, lasts=True),
     ("volume", "remove"): Verb(_remove, _removed, lasts=True),
     ("volume", "copy out"): Verb(_copy_out, _copied_out, lasts=True),
-    ("volume", "copy into"): Verb(_copy_in, _again),
+    ("volume", "copy into"): Verb(_copy_in, _copied_in),
     ("volume", "compare"): Verb(_compare, _again),
 }
