@@ -1,6 +1,7 @@
 """Forked kernels for everybody who starts kernels with jupyter_client: papermill, nbval, nbclient, JupyterLab.
 
-The kernelspec ``labkit`` names this provisioner.  Where no zygote can be had the kernel is an ordinary ipykernel.
+The kernelspec ``labkit`` names this provisioner.  Where no zygote can be had, or one that is stuck, the kernel is an
+ordinary ipykernel.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from jupyter_client.connect import port_names
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+from labkit.engine.processes import Process
 from labkit.errors import LabkitError
 from labkit.kernels import client, ready, starting, wire
 
@@ -53,6 +55,12 @@ class Forked:
                 self.returncode = os.waitstatus_to_exitcode(status["status"]) if status else -signal.SIGKILL
                 self.connection.close()
         return self.returncode
+
+    def give_up(self) -> None:
+        """Do not wait for the zygote, if it is stuck, to tell that the process has ended."""
+        if self.poll() is None and not _alive(self.pid):
+            self.returncode = -signal.SIGKILL
+            self.connection.close()
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Its exit code, once it is known."""
@@ -110,8 +118,10 @@ class ForkedProvisioner(LocalProvisioner):
         """Kill the kernel; of a forked one the end is awaited, since who looks too early looks again 0.1 s later."""
         await super().kill(restart)
         if isinstance(self.process, Forked):
-            with suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._ended(self.process), 1)
+            except TimeoutError:
+                self.process.give_up()
 
     async def _ended(self, process: Forked) -> None:
         while process.poll() is None:
@@ -137,12 +147,17 @@ def _forked(
         if connection is None:
             starting.start()
             connection = starting.connect(START_SECONDS)
-        if connection is not None:
-            with suppress(ConnectionError):  # a stale one goes without a word
-                reply = _ask(connection, cmd, options, fresh)
-                if reply is not None:
-                    return connection, reply
+        if connection is None:
+            break
+        try:
+            if reply := _ask(connection, cmd, options, fresh):
+                return connection, reply
+        except ConnectionError:  # a stale one goes without a word
+            pass
+        except BaseException:
             connection.close()
+            raise
+        connection.close()
     raise OSError("the fork server did not answer")
 
 
@@ -172,11 +187,18 @@ def _ask(
     finally:
         os.close(null)
         os.close(folder)
-    connection.settimeout(START_SECONDS)
+    connection.settimeout(starting.PATIENCE)  # a kernel that is forked too late ends, since nobody is there
     if connection.recv(1) != b"+":
         return None
+    connection.settimeout(START_SECONDS)
     reply = wire.receive(connection)
     return reply if reply and "ports" in reply else None
+
+
+def _alive(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        return Process.of(pid).alive
+    return False
 
 
 def _file(chosen: Any, number: int) -> int:

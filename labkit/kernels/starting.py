@@ -44,7 +44,10 @@ def place(name: str = "") -> Path:
 
 
 def connect(wait: float = 0) -> socket.socket | None:
-    """A connection to the zygote, or None when there is none; waits up to *wait* seconds for one that starts."""
+    """A connection to the zygote, or None when there is none; waits up to *wait* seconds for one that starts.
+
+    Raises `TimeoutError` when there is one that is stuck.
+    """
     end = time.monotonic() + wait
     path = str(place())
     while True:
@@ -56,6 +59,10 @@ def connect(wait: float = 0) -> socket.socket | None:
             if connection.recv(1) != GREETING:
                 raise ConnectionError("the zygote is stale")
             connection.settimeout(None)
+        except TimeoutError:
+            connection.close()
+            if time.monotonic() >= end:
+                raise
         except OSError:
             connection.close()
         else:

@@ -17,6 +17,7 @@ import nbformat
 import pytest
 from jupyter_client import AsyncKernelManager, BlockingKernelClient, KernelManager
 
+from labkit.engine.processes import Process
 from tests.kernels.conftest import of_runtime, soon, zygotes
 
 IS_FORKED = "import os; assert b'kernels.zygote' in open(f'/proc/{os.getppid()}/cmdline', 'rb').read()"
@@ -90,6 +91,26 @@ def test_serves_every_program(program: str, runtime: Path, tmp_path: Path) -> No
     else:
         with kernel() as (_, client):
             told(client, IS_FORKED)
+
+
+def test_of_a_stuck_zygote_nobody_waits_long(zygote: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """The kernel starts the ordinary way, and says so; one that was forked before works on and ends; nothing is left."""
+    with kernel() as (manager, client):
+        forked = told(client, IS_FORKED + "; print(os.getpid())")
+        os.kill(zygote, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            with kernel() as (_, other):
+                assert time.monotonic() - began < 20, "that is how long one waits for a zygote that starts"
+                assert told(other, "import os; print(os.getppid())") == str(os.getpid())
+            assert "no forked kernel (" in capfd.readouterr().err
+            assert told(client, "print(1)") == "1"
+            manager.shutdown_kernel(now=True)
+            assert not manager.is_alive()
+            assert not Process.of(int(forked)).alive
+        finally:
+            os.kill(zygote, signal.SIGCONT)
+    assert soon(lambda: of_runtime(Path(os.environ["LABKIT_RUNTIME"])) == [zygote])
 
 
 def test_is_ready_without_a_fixed_wait(zygote: int) -> None:
