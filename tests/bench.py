@@ -223,7 +223,7 @@ def main() -> None:
     if packs.MACHINE not in packs.names() and not installed.why_not():
         command = [sys.executable, "-m", "tests.installed", sys.executable, "-m", "tests.bench"]
         os.execv(sys.executable, command)
-    from tests import bench_labs, bench_runs
+    from tests import bench_checks, bench_labs, bench_runs
     from tests.bench_journal import journal_share
 
     rows = [
@@ -231,6 +231,7 @@ def main() -> None:
         *ten_at_once(),
         *lab_against_script(),
         *bench_labs.rows(),
+        bench_checks.event_to_mark(ROUNDS),
         *journal_share(ROUNDS),
         *bench_runs.rows(),
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from labkit.errors import UsageError
 from labkit.lab.conditions import Condition, Reading
+from labkit.lab.conditions.others import standing
 from labkit.lab.following import Following
 from labkit.lab.hints import Help, Hint, Solution, markdown
 from labkit.lab.rounds import Rounds, Watch
@@ -151,7 +152,7 @@ class Checks:
         notes: Notes | None = None,
     ) -> None:
         self.following = Following(engine)
-        self.rounds = Rounds(self.following)
+        self.rounds = Rounds(self.following, frozenset() if engine.owned else standing(engine))
         self._exercises, self._notes = exercises, notes
         self._latest: dict[str, Check] = {}
         self._helps: dict[str, Help] = {}

@@ -59,10 +59,13 @@ def _every(condition: Condition) -> bool:
 
 
 class Rounds:
-    """Looks at all that is watched on the engine of *following*.  ``looks`` counts the rounds that have asked the engine."""
+    """Looks at all that is watched on the engine of *following*.  ``looks`` counts the rounds that have asked the engine.
 
-    def __init__(self, following: Following) -> None:
-        self.following = following
+    *standing*: what somebody else has there.
+    """
+
+    def __init__(self, following: Following, standing: frozenset[Key] = frozenset()) -> None:
+        self.following, self.standing = following, standing
         self.looks = 0
         self._watches: list[Watch] = []
         self._lock = threading.RLock()
@@ -106,7 +109,7 @@ class Rounds:
 
     def _facts(self, history: Callable[[], Iterable[Event]]) -> Facts:
         self.looks += 1
-        return Facts(self.following.engine, history)
+        return Facts(self.following.engine, history, self.standing)
 
     def _learn(self, facts: Facts) -> None:
         self._ids |= facts.ids

@@ -48,7 +48,8 @@ def _live(shown: Shown, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def in_a_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, rather than a terminal or a program."""
+    """Whether a person's notebook has sent the cell that runs: it says which cell; papermill, nbclient and nbval do not."""
     from IPython import get_ipython
 
-    return hasattr(get_ipython(), "kernel")
+    kernel = getattr(get_ipython(), "kernel", None)
+    return kernel is not None and "cellId" in (kernel.get_parent("shell") or {}).get("metadata", {})

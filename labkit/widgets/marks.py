@@ -52,6 +52,11 @@ class Marks(anywidget.AnyWidget):
       return node;
     }
 
+    function ours(node) {  // its keys are not the notebook's commands
+      node.setAttribute("data-lm-suppress-shortcuts", "true");
+      return node;
+    }
+
     function render({ model, el }) {
       const style = make("style", "", STYLE), box = make("section", "lk-check");
       const mark = make("span", "lk-mark"), verdict = make("span", "");
@@ -66,13 +71,15 @@ class Marks(anywidget.AnyWidget):
       solution.setAttribute("aria-label", "one solution");
       const asking = make("p", "lk-ask", ask);
       box.append(line, list, hints, asking, solution);
+      ours(ask);
       el.append(style, box);
 
       const reading = ({ ok, text }) => make("li", ok ? "lk-holds" : "lk-fails", `${ok ? "✓" : "✗"} ${text}`);
       const folded = new Map();  // by number, so that one that is unfolded stays so
       function fold({ number, title, html }) {
         if (folded.has(number)) return folded.get(number);
-        const words = make("div", "lk-prose"), details = make("details", "", make("summary", "", title), words);
+        const words = make("div", "lk-prose"), summary = ours(make("summary", "", title));
+        const details = make("details", "", summary, words);
         words.innerHTML = html;
         details.addEventListener("toggle", () => {
           if (details.open && !details.dataset.told) {

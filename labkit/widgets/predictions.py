@@ -23,20 +23,21 @@ class Question(anywidget.AnyWidget):
 
     _esm = """
     const STYLE = `
-    .lk-ask { border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 4px; padding: 6px 12px 8px; margin: 4px 0;
+    .lk-question { border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 4px; padding: 6px 12px 8px; margin: 4px 0;
       font: 13px var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, CanvasText); min-width: 0; }
-    .lk-ask legend { font-weight: 600; padding: 0 4px; }
-    .lk-ask label { display: block; padding: 2px 0; cursor: pointer; }
-    .lk-ask input { accent-color: var(--jp-brand-color1, Highlight); }
-    .lk-ask input[type=text] { font: inherit; color: inherit; background: var(--jp-layout-color1, Canvas); padding: 2px 6px;
+    .lk-question legend { font-weight: 600; padding: 0 4px; }
+    .lk-question label { display: block; padding: 2px 0; cursor: pointer; }
+    .lk-question input { accent-color: var(--jp-brand-color1, Highlight); }
+    .lk-question input[type=text] { font: inherit; color: inherit; background: var(--jp-layout-color1, Canvas); padding: 2px 6px;
       border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 3px; }
-    .lk-ask button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--jp-border-color1, #8c959f);
+    .lk-question button { font: inherit; color: inherit; background: transparent;
+      border: 1px solid var(--jp-border-color1, #8c959f);
       border-radius: 3px; padding: 2px 8px; margin-top: 4px; cursor: pointer; }
-    .lk-ask :focus-visible { outline: 2px solid var(--jp-brand-color1, Highlight); }
-    .lk-ask p { margin: 4px 0 0; }
-    .lk-ask p:empty { display: none; }
-    .lk-ask[data-right=yes] { border-left: 4px solid var(--jp-success-color1, #1a7f37); }
-    .lk-ask[data-right=no] { border-left: 4px solid var(--jp-warn-color1, #9a6700); }`;
+    .lk-question :focus-visible { outline: 2px solid var(--jp-brand-color1, Highlight); }
+    .lk-question p { margin: 4px 0 0; }
+    .lk-question p:empty { display: none; }
+    .lk-question[data-right=yes] { border-left: 4px solid var(--jp-success-color1, #1a7f37); }
+    .lk-question[data-right=no] { border-left: 4px solid var(--jp-warn-color1, #9a6700); }`;
     let count = 0;
 
     function make(tag, name, ...children) {
@@ -47,8 +48,8 @@ class Question(anywidget.AnyWidget):
     }
 
     function render({ model, el }) {
-      const { question, among } = model.get("asked"), group = `lk-ask-${count++}`;
-      const form = make("form"), box = make("fieldset", "lk-ask", make("legend", "", question));
+      const { question, among } = model.get("asked"), group = `lk-question-${count++}`;
+      const form = make("form"), box = make("fieldset", "lk-question", make("legend", "", question));
       const told = make("p"), commit = make("button", "", "This is my prediction");
       told.setAttribute("role", "status");
       const inputs = (among.length ? among : [null]).map((words, number) => {
@@ -69,7 +70,8 @@ class Question(anywidget.AnyWidget):
       box.append(make("div", "", commit), told);
       form.append(box);
       el.append(make("style", "", STYLE), form);
-      form.addEventListener("keydown", event => event.stopPropagation());  // letters are the notebook's commands
+      // their keys are not the notebook's commands
+      for (const control of [...inputs, commit]) control.setAttribute("data-lm-suppress-shortcuts", "true");
       form.addEventListener("submit", event => {
         event.preventDefault();
         const answer = among.length ? inputs.findIndex(input => input.checked) : inputs[0].value;

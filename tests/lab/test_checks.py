@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+import labkit
 from labkit.engine import Engine
 from labkit.errors import UsageError
 from labkit.lab import container, following, nothing_else, volume
@@ -288,7 +289,7 @@ def following_threads() -> list[str]:
 def test_a_check_that_could_not_fail_is_refused(name: Any, conditions: list[Any]) -> None:
     """Without a condition, or with something else in its place, there is no check: before any engine is asked."""
     with pytest.raises(UsageError):
-        Checks(cast("Engine", None)).check(name, *conditions)
+        Checks(cast("Engine", SimpleNamespace(owned=True))).check(name, *conditions)
 
 
 @pytest.mark.parametrize(
@@ -357,6 +358,22 @@ def test_an_exported_page_has_the_general_hints_folded_and_no_solution(
     assert "docker stop" not in page and "Who sent" not in page
     create(engine, "ada")
     assert "<details>" not in checks.check("ending", container("ada").exists())._static()
+
+
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_on_a_shared_engine_what_was_there_before_is_nobodys_fault(engine: Engine) -> None:
+    """Somebody's container, volume and network do not count; what comes later does.  The marks follow as on a private one."""
+    create(engine, "prod")
+    engine.client.volumes.create("orders")
+    engine.client.networks.create("backend")
+    with labkit.open_engine("attach", url=engine.url) as shared:
+        checks = Checks(shared)
+        others = nothing_else(containers=[], volumes=[], networks=[], images=[])
+        watcher = Watcher(checks.check("ending", others, container("prod").file("/bin/sh")))
+        assert watcher.check.done
+        create(engine, "ada")
+        watcher.until(lambda check: "other objects: container ada, expected nothing else" in repr(check))
+        checks.close()
 
 
 def test_a_repeated_check_takes_over(engine: Engine, checks: Checks) -> None:

@@ -52,13 +52,19 @@ class Unanswered(Exception):
 
 class Facts:
     """Looks at *engine*.  *history*: gives all events that are known; without it, the engine's own memory is asked.
+    *standing*: kind and id of what somebody else has there.
 
     After the round ``ids`` has the full id of each container and network that was asked for (None: it is not there), and
     ``unsettled`` the keys of those that may change without an event.
     """
 
-    def __init__(self, engine: Engine, history: Callable[[], Iterable[Event]] | None = None) -> None:
-        self.engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        history: Callable[[], Iterable[Event]] | None = None,
+        standing: frozenset[Key] = frozenset(),
+    ) -> None:
+        self.engine, self.standing = engine, standing
         self.ids: dict[Key, str | None] = {}
         self.unsettled: set[Key] = set()
         self._history = history or (lambda: events(engine))
@@ -114,6 +120,10 @@ class Facts:
             raise Missing(f"no such {kind}")
         known: Found = found
         return known
+
+    def listed(self, method: str, **options: Any) -> Any:
+        """All objects of a kind, as this *method* of the API lists them."""
+        return self.once((method,), lambda: self.ask(method, **options))
 
     # -- what happened
 

@@ -34,6 +34,9 @@ FOLDER, LINK = 1 << 31, 1 << 27
 SHOWN = 60
 """So many characters of a file are shown."""
 
+KEPT = 50
+"""So many files are remembered."""
+
 _read: dict[tuple[str, str], tuple[str, str | None]] = {}
 """By container and path: its size and time when it was read, and the text; None for what is no text."""
 
@@ -103,6 +106,8 @@ def in_container(facts: Facts, found: Found, path: str, *, text: bool) -> str | 
     key, mark = (found["Id"], stat["path"]), f"{stat['size']} {stat['mtime']}"
     if _read.get(key, ("",))[0] != mark:
         _read[key] = (mark, _content(facts, found["Id"], stat["path"]))
+        while len(_read) > KEPT:
+            del _read[next(iter(_read))]
     return _read[key][1]
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from labkit.engine.references import reference
 from labkit.errors import UsageError
 from labkit.lab.conditions.base import Condition, Seen
-from labkit.lab.conditions.facts import ANY, Facts
+from labkit.lab.conditions.facts import ANY, Facts, Key
 from labkit.lab.conditions.wanted import name_of
 
-__all__ = ["any_of", "nothing_else"]
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["any_of", "nothing_else", "standing"]
 
 
 def nothing_else(
@@ -23,7 +26,7 @@ def nothing_else(
 ) -> Condition:
     """Of each kind that is given there are no other objects than these; they need not be there themselves.
 
-    The networks that every engine has are left out, and on a shared engine whatever labkit's labels do not claim.
+    The networks that every engine has are left out, and on a shared engine what was there when the lab was opened.
     """
     given = {"container": containers, "volume": volumes, "network": networks, "image": images}
     allowed = {
@@ -40,7 +43,9 @@ def nothing_else(
         others = [
             f"{kind} {name}"
             for kind, names in allowed.items()
-            for name in sorted(set(_present(facts, kind)) - names)
+            for name in sorted(
+                {name for name, id_ in _LISTS[kind](facts) if (kind, id_) not in facts.standing} - names
+            )
         ]
         return Seen(", ".join(others) or "nothing else", ok=not others)
 
@@ -59,40 +64,43 @@ def _spelled(kind: str, name: str) -> str:
     return reference(name) if kind == "image" else name
 
 
-_LISTED: dict[str, tuple[str, dict[str, Any], Callable[[Any], list[tuple[str, Any]]]]] = {
-    "container": (
-        "containers",
-        {"all": True},
-        lambda rows: [
-            (row["Names"][0].lstrip("/") if row["Names"] else "without a name", row) for row in rows
-        ],
-    ),
-    "volume": (
-        "volumes",
-        {},
-        lambda answer: [(_volume(row["Name"]), row) for row in answer["Volumes"] or []],
-    ),
-    "network": (
-        "networks",
-        {},
-        lambda rows: [(row["Name"], row) for row in rows if row["Name"] not in ("bridge", "host", "none")],
-    ),
-    "image": (
-        "images",
-        {},
-        lambda rows: [(name, row) for row in rows for name in row.get("RepoTags") or ["without a name"]],
-    ),
+def standing(engine: Engine) -> frozenset[Key]:
+    """The kind and id of every object on *engine* now."""
+    facts = Facts(engine)
+    return frozenset((kind, id_) for kind in _LISTS for _, id_ in _LISTS[kind](facts))
+
+
+def _containers(facts: Facts) -> Iterator[tuple[str, str]]:
+    for row in facts.listed("containers", all=True):
+        # its own name has one slash, one that a link gave it has two; it has none while it is removed
+        name = min(row["Names"] or ["without a name"], key=lambda name: name.count("/"))
+        yield str(name).lstrip("/"), row["Id"]
+
+
+def _volumes(facts: Facts) -> Iterator[tuple[str, str]]:
+    for row in facts.listed("volumes")["Volumes"] or []:
+        yield row["Name"] if len(row["Name"]) < 64 else "without a name", row["Name"]
+
+
+def _networks(facts: Facts) -> Iterator[tuple[str, str]]:
+    for row in facts.listed("networks"):
+        if row["Name"] not in ("bridge", "host", "none"):
+            yield row["Name"], row["Id"]
+
+
+def _images(facts: Facts) -> Iterator[tuple[str, str]]:
+    for row in facts.listed("images"):
+        for name in row.get("RepoTags") or ["<none>:<none>"]:
+            yield name.replace("<none>:<none>", "without a name"), f"{name} {row['Id']}"
+
+
+_LISTS: dict[str, Callable[[Facts], Iterator[tuple[str, str]]]] = {
+    "container": _containers,
+    "volume": _volumes,
+    "network": _networks,
+    "image": _images,
 }
-
-
-def _volume(name: str) -> str:
-    return "without a name" if len(name) == 64 else name
-
-
-def _present(facts: Facts, kind: str) -> list[str]:
-    method, options, read = _LISTED[kind]
-    rows = read(facts.once((method,), lambda: facts.ask(method, **options)))
-    return [name.replace("<none>:<none>", "without a name") for name, row in rows]
+"""By kind: the name and the id of each that there is."""
 
 
 def any_of(*conditions: Condition) -> Condition:

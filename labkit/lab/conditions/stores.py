@@ -94,7 +94,7 @@ class Volume(_Object):
 
     def _users(self, *, wanted: bool) -> Callable[[Facts, Found], Seen]:
         def see(facts: Facts, found: Found) -> Seen:
-            rows = facts.once(("containers",), lambda: facts.ask("containers", all=True))
+            rows = facts.listed("containers", all=True)
             names = sorted(
                 str(row["Names"][0]).lstrip("/") if row["Names"] else "one without a name"
                 for row in rows
