@@ -254,6 +254,7 @@ class _Known(Secrets):
         super().__init__()
         self._shared: Shared | None = None
         self._place: str | None = ""  # none yet, so that this process's own variables are looked at first
+        self._settled: str | None = ""
 
     def add(self, value: str) -> None:
         super().add(value)
@@ -264,22 +265,29 @@ class _Known(Secrets):
         shared = self._current()
         while shared and shared.busy:  # without the lock, which whoever is learning needs
             time.sleep(0.002)
-        for value in shared.new() if shared else ():
-            super().add(value)
+        if shared:
+            with self._lock:  # lest another thread finds them taken, and not known yet
+                for value in shared.new():
+                    super().add(value)
 
     def _current(self) -> Shared | None:
         """The list of the run that this process belongs to now: its environment says so, also after a fork."""
         place = os.environ.get(VARIABLE)
-        if place != self._place:
+        if place != self._settled:
             with self._lock:
-                if self._shared:
-                    self._shared.close()
-                self._place = place
-                self._shared = Shared.open(place) if place else None
-                self.add_named(os.environ)
-                if self._shared:
-                    self._shared.add(*self._values)
+                if place != self._place:  # also asked by `add`, below
+                    self._change(place)
         return self._shared
+
+    def _change(self, place: str | None) -> None:
+        if self._shared:
+            self._shared.close()
+        self._place = place
+        self._shared = Shared.open(place) if place else None
+        self.add_named(os.environ)
+        if self._shared:
+            self._shared.add(*self._values)
+        self._settled = place
 
 
 known = _Known()

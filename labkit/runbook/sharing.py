@@ -93,13 +93,13 @@ class Shared:
             size = os.fstat(self._descriptor).st_size
             content = self._rest + os.pread(self._descriptor, size - self._read, self._read)
             whole, _, self._rest = content.rpartition(b"\n")
-            self._read = size
             for each in map(json.loads, whole.splitlines()):
                 if isinstance(each, str):
                     self._untold.append(each)
                 else:
                     self._going_on += 1 if each > 0 else -1
                     self._announced = max(self._announced, each)
+            self._read = size  # last, since who sees it asks no more
 
     def _append(self, *entries: str | float) -> None:
         lines = "".join(json.dumps(entry) + "\n" for entry in entries).encode()

@@ -62,6 +62,39 @@ def test_masking_waits_for_what_is_being_learned(monkeypatch: pytest.MonkeyPatch
     shared.close()
 
 
+@pytest.mark.parametrize("slow", ["json.loads", "Shared.open", "Secrets.add"])
+def test_no_thread_overtakes_one_that_learns(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one thread takes in what another process has told, however long each step of it takes, the others wait."""
+    owner, name = {
+        "json.loads": (sharing.json, "loads"),
+        "Shared.open": (Shared, "open"),
+        "Secrets.add": (redaction.Secrets, "add"),
+    }[slow]
+    shared, known, begun, honest = (
+        Shared.create(),
+        redaction._Known(),
+        threading.Event(),
+        getattr(owner, name),
+    )
+    monkeypatch.setenv(VARIABLE, shared.place)
+    if slow != "Shared.open":
+        known.mask("opens it")
+    shared.add("told-by-another")
+
+    def slowly(*given: object) -> object:
+        begun.set()
+        time.sleep(0.2)
+        return honest(*given)
+
+    monkeypatch.setattr(owner, name, slowly)
+    first = threading.Thread(target=known.mask, args=("x",))
+    first.start()
+    assert begun.wait(5)
+    assert known.mask("told-by-another") == redaction.MASK
+    first.join()
+    shared.close()
+
+
 def test_nothing_is_shared_with_whatever_else_is_there_by_now(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """A place that is gone, or is another file now, is left alone."""
     (tmp_path / "other").write_text("")
