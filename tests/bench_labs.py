@@ -12,6 +12,8 @@ from pathlib import Path
 
 import labkit.lab
 from labkit.lab import Session
+from labkit.lab.changes import Changes, Looks
+from labkit.lab.snapshots import look
 from tests.bench import ROUNDS, Row, row, timed
 
 LAB = "30-container-states"
@@ -19,7 +21,7 @@ LAB = "30-container-states"
 
 def rows() -> list[Row]:
     """All rows about labs."""
-    return [reset_against_opening()]
+    return [reset_against_opening(), *changes_among_twenty()]
 
 
 @contextlib.contextmanager
@@ -64,3 +66,24 @@ def reset_against_opening() -> Row:
         labkit.lab.open(LAB, name="ada", image="busybox:lab").close()
     ratio = round(statistics.median(sides[reset]) / statistics.median(sides[anew]), 2)
     return row("lab reset, images ready", sides[reset], 0.8, versus="end and open again", ratio=ratio)
+
+
+def changes_among_twenty() -> list[Row]:
+    """``lab.changed()`` after one of twenty containers was paused or went on, against a look at all of them."""
+    changed, everything = [], []
+    with labkit.open_engine(name="bench", images=["busybox"]) as engine:
+        api = engine.client.api
+        for number in range(20):
+            api.create_container("busybox:lab", ["sleep", "1000"], name=f"c{number}")
+            api.start(f"c{number}")
+        looks = Looks.of(engine)
+        for number in range(ROUNDS):
+            for change in (api.pause, api.unpause):
+                change(f"c{number % 20}")
+                found: list[Changes] = []
+                changed.append(timed(lambda to=found: to.append(looks.changed())))  # type: ignore[misc]
+                assert [each.what for each in found[0].changes] == ["State.Status"]
+                everything.append(timed(lambda: look(engine)))
+    ratio = round(statistics.median(changed) / statistics.median(everything), 2)
+    name = "lab.changed(), one of 20 containers changed"
+    return [row(name, changed, 0.05, versus="a look at everything", ratio=ratio)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from labkit import paths
@@ -23,10 +26,13 @@ HALF_MADE = (
 )
 """What a work in ``home()`` has in hand, and itself removes at its end; all of them hold `labkit.engine.locks.working`."""
 
+SETTLED = 2.0
+"""Seconds after which a new socket has somebody who listens."""
+
 
 def collect() -> list[str]:
     """Remove it; return a line for each thing removed, or that resisted (``could not``)."""
-    told = records.collect()
+    told = [*records.collect(), *_sockets()]
     home = paths.home()
     with locks.alone(home) as free:
         if not free:
@@ -42,6 +48,26 @@ def collect() -> list[str]:
         if stale := prepared.collect(records.bound_layers()):
             told.append(f"{stale} image layers that nothing uses: removed")
     return told
+
+
+def _sockets() -> list[str]:
+    """The sockets of traces whose process was killed: nobody listens there, and nobody is about to."""
+    told = []
+    for path in sorted(paths.runtime().glob("trace-*.sock")):
+        with suppress(FileNotFoundError):  # it ends just now
+            if time.time() - path.lstat().st_mtime > SETTLED and not _listens(path):
+                path.unlink()
+                told.append(f"{path}: removed")
+    return told
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+    return True
 
 
 def _removed(path: Path) -> str:

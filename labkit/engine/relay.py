@@ -62,10 +62,10 @@ class Relay:
         try:
             os.fchmod(self._socket.fileno(), 0o600)  # bind(2) makes the file with this mode
             self._socket.bind(str(self.path))
+            self._socket.listen()  # who connects from now on waits for the thread
             self._loop = asyncio.new_event_loop()
             self._ended = asyncio.Event()
             self._thread = threading.Thread(target=self._run, name="labkit-relay", daemon=True)
-            self._socket.listen()  # who connects from now on waits for the thread
             self._thread.start()
         except BaseException:
             self._socket.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from labkit.errors import LabkitError
 from labkit.lab.fields import ID, differences, readable
+from labkit.lab.showing import Shown
 from labkit.lab.snapshots import Snapshot, Thing, look
 from labkit.lab.traces import Aside
-from labkit.observe import ByteSize, Event, Table, Tabular
+from labkit.observe import ByteSize, Event, Table
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -37,7 +39,7 @@ class Change:
 
 
 @dataclass(frozen=True, repr=False)
-class Changes(Tabular):
+class Changes(Shown):
     """What changed; false when nothing did.  *events*: a line for each object in turn; *notes*: what cannot be known."""
 
     changes: tuple[Change, ...] = ()
@@ -56,11 +58,12 @@ class Changes(Tabular):
         told = ["events:", *(f"  {line}" for line in self.events)] if self.events else []
         return "\n".join([repr(self.table()), *told, *(f"note: {note}" for note in self.notes)])
 
-    def _repr_html_(self) -> str:
+    def _static(self) -> str:
         parts = [self.table()._repr_html_()]
         if self.events:
-            parts.append(Table(["events"], [[line] for line in self.events])._repr_html_())
-        return "".join([*parts, *(Table([], [], empty=f"note: {n}")._repr_html_() for n in self.notes)])
+            lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.events)
+            parts.append(f"<details open><summary>events</summary><ul>{lines}</ul></details>")
+        return "".join([*parts, *(f"<p><em>note: {html.escape(note)}</em></p>" for note in self.notes)])
 
 
 def compare(before: Snapshot, after: Snapshot, *, shared: bool = False) -> Changes:

@@ -88,11 +88,11 @@ def _found(database: sqlite3.Connection) -> None:
             database.execute(statement)
 
 
-def _unusable(error: Exception) -> LabkitError:
+def _unusable(what: str, error: Exception) -> LabkitError:
     return LabkitError(
-        "progress is not kept",
+        what,
         seen=str(error) if isinstance(error, (LabkitError, OSError)) else f"{error} ({file()})",
-        try_="the lab works without it; for another file: LABKIT_PROGRESS=FILE",
+        try_="labs work without it; for another file: LABKIT_PROGRESS=FILE",
     )
 
 
@@ -182,7 +182,7 @@ class Progress:
         with suppress(AttributeError, sqlite3.Error):
             self._database.close()
         self._database = _connect(":memory:")
-        print(f"labkit: {_unusable(error)}", file=sys.stderr)
+        print(f"labkit: {_unusable('progress is not kept', error)}", file=sys.stderr)
 
     # -- what is told
 
@@ -252,7 +252,7 @@ def tallies(who: str | None = None) -> list[Tally]:
             labs = dict.fromkeys([*known, *(lab for (lab,) in rows)])
             return [_tally(database, chosen, lab, known.get(lab)) for lab in labs]
     except (sqlite3.Error, OSError) as error:
-        raise _unusable(error) from None
+        raise _unusable("progress cannot be read", error) from None
 
 
 def _kept(

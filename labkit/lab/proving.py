@@ -2,12 +2,14 @@
 
 What must hold for each exercise: nothing done, the starter, and each recorded wrong answer fail the check, without an exception
 and the wrong ones with their message; the solution passes it, in a fresh kernel and engine, and after the wrong answers in
-another fresh engine; once the engine is empty again, the check fails again; no message or hint tells the solution.  Besides,
-each condition of the check is taken away in turn, which some wrong answer has to notice.
+another fresh engine; once the engine is empty again, the check fails again; the solution of one exercise does not pass the check
+of another; no message or hint tells the solution.  Besides, each condition of the check is taken away in turn, which some wrong
+answer has to notice.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,8 @@ __all__ = ["Proof", "Trial", "prove"]
 
 WAIT_SECONDS = 5.0
 """How long the engine may take to be in the state that an answer ends in."""
+OTHER_NAME = "somebody"
+"""A reader's own, in place of the lab's: nothing of a check may hang on the name that its author has used."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,24 @@ def _trials(
             yield desk.untouched()
         for desk in desks:
             yield from desk.trials()
+    renamed = _renamed(grounds)
     for exercise in exercises:
         with Sitting(path) as sitting:
-            problem = _failure(sitting, grounds) or _Desk(sitting, exercise, notes).solved()[0]
-            yield Trial(exercise.name, "the solution, at once,", problem)
+            problem = _failure(sitting, renamed) or _Desk(sitting, exercise, notes).solved()[0]
+            yield Trial(exercise.name, "the solution, at once and under another name,", problem)
+            if not problem:
+                yield from (
+                    _Desk(sitting, other, notes).beside(exercise)
+                    for other in exercises
+                    if other is not exercise
+                )
+
+
+def _renamed(grounds: list[str]) -> list[str]:
+    """The cells on which all stands, with another value for the parameter ``name``, as papermill would give it."""
+    if not grounds or not re.search(r"^name\b.*=", grounds[0], re.M):
+        return grounds
+    return [grounds[0], f"name = {OTHER_NAME!r}", *grounds[1:]]
 
 
 def _failure(sitting: Sitting, sources: Sequence[str]) -> str:
@@ -167,6 +185,11 @@ class _Desk:
         """Nothing was done: the check fails, and not by an exception."""
         problem, text = self._checked(lambda _: True)
         return self._trial("a learner who has done nothing", problem or self._rejection(text))
+
+    def beside(self, solved: Exercise) -> Trial:
+        """Another exercise was *solved*, and this one was not: the check fails, for an exercise is a leaf."""
+        problem, text = self._checked(lambda _: True)
+        return self._trial(f"who has solved only {solved.name}", problem or self._rejection(text))
 
     def trials(self) -> Iterator[Trial]:
         """Starter, wrong answers, the solution, and what follows from their texts; each in an engine that was reset."""

@@ -44,8 +44,9 @@ class _Record:
 
 
 def _title(source: str) -> str:
-    """The first line that is not blank, cut where it is very long."""
-    line = next((line.strip() for line in source.splitlines() if line.strip()), "")
+    """The first command of the shell, else the first line that is not blank; cut where it is very long."""
+    lines = [line.strip() for line in source.splitlines() if line.strip()]
+    line = next((line for line in lines if line.startswith("!")), next(iter(lines), ""))
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 

@@ -15,6 +15,7 @@ __all__ = ["VIEWS", "Shown", "in_a_notebook"]
 VIEWS: dict[str, str] = {
     "Check": "labkit.widgets.marks:view",
     "Prediction": "labkit.widgets.predictions:view",
+    "Trace": "labkit.widgets.traces:view",
 }
 """The name of a class that is `Shown` to the function that makes the live view (a widget) of one."""
 

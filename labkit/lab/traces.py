@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from labkit.lab.repeating import Performed
 from labkit.lab.showing import Shown
 
-__all__ = ["Aside", "Command", "Step", "Trace"]
+__all__ = ["BEGIN", "HEADINGS", "Aside", "Command", "Step", "Trace"]
 
 BRIEF = 300
 """Characters of a body that are told in the text; the live view has the rest."""
+BEGIN = "api = docker.APIClient()  # executed a second time; what changes something, on a twin"
 HEADINGS = ("as it is typed", "as HTTP requests", "as calls of docker-py")
 STYLE = "white-space:pre-wrap;margin:4px 0 8px 16px"
 
@@ -115,7 +116,7 @@ class Trace(Shown):
             yield from (f"  {line}" for line in step.brief)
 
     def _called(self, times: bool) -> Iterator[str]:
-        yield _at(None, times) + "api = docker.APIClient()"
+        yield _at(None, times) + BEGIN
         for step in self.steps:
             yield _at(step.performed.seconds, times) + step.call
 

@@ -35,7 +35,7 @@ _ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that ran: its *number* in the notebook, the *title* (its first line), from when to when in nanoseconds.
+    """A cell that ran: its *number* in the notebook, the *title* (what it did, in a line), from when to when in nanoseconds.
 
     *ended* is None while it runs.
     """

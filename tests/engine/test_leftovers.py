@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import labkit
+from labkit import paths
 from labkit.engine import images, leftovers, locks, packs, prepared, records
 from labkit.engine.processes import Process
 from labkit.errors import EngineFailed, EngineUnreachable
@@ -93,6 +95,22 @@ def test_gc_removes_what_is_half_made_but_not_under_a_worker(own_folders: tuple[
     assert not any((home / name).exists() for name in HALF_MADE)
     assert images.stored("busybox") and packs.names()
     assert leftovers.collect() == []
+
+
+def test_gc_removes_the_socket_of_a_killed_trace(own_folders: tuple[Path, Path]) -> None:
+    """A socket where nobody listens goes; one that is listened at, or that is quite new, stays."""
+    _, runtime = own_folders
+    held = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+    places = [paths.runtime() / f"trace-0000000{number}.sock" for number in range(3)]
+    for each, place in zip(held, places, strict=True):
+        each.bind(str(place))
+    held[1].listen()
+    for place in places[:2]:
+        aged(place)
+    assert leftovers.collect() == [f"{places[0]}: removed"]
+    assert sorted(runtime.glob("trace-*")) == places[1:]
+    for each in held:
+        each.close()
 
 
 def test_gc_removes_prepared_images_that_have_changed(own_folders: tuple[Path, Path]) -> None:

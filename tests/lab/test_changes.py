@@ -42,7 +42,7 @@ def test_nothing_is_said_to_be_nothing(looks: Looks) -> None:
     found = looks.changed()
     assert not found
     assert repr(found) == "nothing changed on the engine"
-    assert "nothing changed on the engine" in found._repr_html_()
+    assert "nothing changed on the engine" in found._repr_mimebundle_()[0]["text/html"]
 
 
 def test_what_came_and_went_and_differs(engine: Engine, looks: Looks) -> None:
@@ -113,7 +113,7 @@ def test_an_object_made_anew_is_told_from_the_former(engine: Engine, looks: Look
         ("network same", "made anew", "bridge", "bridge"),
         ("network same", "Labels.by", "-", "ada"),
     ]
-    assert "hunter" not in repr(found) + found._repr_html_()
+    assert "hunter" not in repr(found) + found._repr_mimebundle_()[0]["text/html"]
 
 
 def test_text_is_the_same_every_time(engine: Engine, looks: Looks) -> None:

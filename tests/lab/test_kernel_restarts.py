@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
+import labkit
 from labkit import paths
 from labkit.kernels import specs, starting
 from tests.test_lab_server import Lab, gone
@@ -117,3 +118,19 @@ def test_two_notebooks_do_not_fight(lab: Lab) -> None:
     assert first.run("print(lab.state('ada'))").strip() == "created"
     first.end()
     second.end()
+
+
+def test_on_a_shared_engine_a_new_kernel_knows_what_the_lab_has_made(lab: Lab) -> None:
+    """It is taken up again rather than refused, and tidied up, though it bears no label; what was there before stays."""
+    with labkit.open_engine(name="shared", images=["busybox"]) as engine:
+        engine.client.containers.create("busybox:lab", name="theirs")
+        attach = f"import os\nos.environ.update(LABKIT_PROVIDER='attach', DOCKER_HOST={engine.url!r})"
+        notebook = Notebook(lab, "c.ipynb")
+        assert f"shared, reached at {engine.url}" in notebook.run(attach + OPEN)
+        engine.client.containers.create("busybox:lab", name="ada")
+        notebook.restart()
+        told = notebook.run(attach + OPEN)
+        assert "what is on it: containers ada\nfor the start of the lab: lab.tidy()" in told
+        assert "removed: containers 1" in notebook.run("lab.tidy()")
+        assert [found.name for found in engine.client.containers.list(all=True)] == ["theirs"]
+        notebook.end()

@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_used_is_said_once(
     if spoilt == "another program's":
         assert file.read_bytes() == before
     if spoilt not in ("full", "no folder"):
-        with pytest.raises(LabkitError, match="not kept"):
+        with pytest.raises(LabkitError, match="cannot be read"):
             progress.tallies()
 
 

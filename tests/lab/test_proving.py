@@ -20,6 +20,17 @@ WRONG = [
 THIRD = {"name": "too-much", "source": "lab.state.update(a=3, b=3)", "says": "a: 3, expected 2"}
 PASSES = "print('sum: done')\nlab.check('sum', a=2, b=3) if lab.state else None"
 
+AGAIN = {
+    "starter": "lab.state['c'] = 1",
+    "solution": "lab.state['c'] = 1 + 1\nlab.state['d'] = 3",
+    "hints": ["Which?"],
+    "wrong": [
+        {"name": "no-d", "source": "lab.state['c'] = 2", "says": "d: 0, expected 3"},
+        {"name": "no-c", "source": "lab.state['d'] = 3", "says": "c: 0, expected 2"},
+        {"name": "too-much", "source": "lab.state.update(c=3, d=3)", "says": "c: 3, expected 2"},
+    ],
+}
+
 FOOLED: dict[str, tuple[dict[str, Any], str]] = {
     "untouched": ({"check": "lab.check('sum', a=0)"}, "sum: a learner who has done nothing passes the check"),
     "raising": ({"check": "lab.state['a']\n" + CHECK}, "done nothing is checked, and the check raises KeyError"),
@@ -29,16 +40,20 @@ FOOLED: dict[str, tuple[dict[str, Any], str]] = {
     "wrong passes": ({"check": "lab.check('sum', a=2)"}, "sum: the wrong answer 'no-b' passes the check"),
     "wrong message": ({"wrong": [*WRONG, {**THIRD, "says": "a: 4"}]}, "the wrong answer 'too-much' is not told 'a: 4', but:"),
     "wrong raises": ({"wrong": [*WRONG, {**THIRD, "source": "nothing"}]}, "the wrong answer 'too-much' raises NameError"),
-    "solution fails": ({"solution": "lab.state['a'] = 5"}, "sum: the solution, at once, does not pass the check, which says:"),
+    "solution fails": ({"solution": "lab.state['a'] = 5"}, "once and under another name, does not pass the check, which says:"),
     "solution raises": ({"solution": "1 / 0"}, "sum: the solution, after wrong answers, raises ZeroDivisionError"),
     "solution leans": (
         {"wrong": [*WRONG, {**THIRD, "source": "two = 2\n" + THIRD["source"]}], "solution": "lab.state.update(a=two, b=3)"},
-        "sum: the solution, at once, raises NameError: name 'two' is not defined",
+        "sum: the solution, at once and under another name, raises NameError: name 'two' is not defined",
     ),
     "latch": (
         {"check": "if lab.state == {'a': 2, 'b': 3}:\n    lab.once = dict(lab.state)\n"
                   "lab.state = lab.state or dict(getattr(lab, 'once', {}))\n" + CHECK},
         "sum: a learner who has undone the solution passes the check",
+    ),
+    "one name only": (
+        {"check": "lab.check('sum', a=2, b=3 if name == 'ada' else 4)"},
+        "the solution, at once and under another name, does not pass the check",
     ),
     "unneeded": ({"check": "lab.check('sum', a=2, b=3, c=0)"}, "'c: 0, expected 0' could be taken away, and no wrong answer"),
     "same message": (
@@ -64,7 +79,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("labs")
     for name, (spoilt, _) in FOOLED.items():
         written(folder, book(exercise(**spoilt)), name.replace(" ", "-"))
-    written(folder, book(exercise(), exercise("again")), "sound")
+    again = exercise("again", check="lab.check('again', c=2, d=3)", **AGAIN)
+    written(folder, book(exercise(), again), "sound")
+    written(folder, book(exercise(), exercise("twin")), "twins")
     written(folder, book(setup="lab = None\nprint('ready')"), "no-lab")
     written(folder, book(setup="1 / 0\n" + STAND_IN), "no-setup")
     idle = "lab.state['c'] = 0\nlab.state['a'] = 2\nlab.state['b'] = 3"
@@ -114,6 +131,14 @@ def test_a_sound_lab_is_found_sound(found: dict[str, Any]) -> None:
         report["problems"] == [] and report["broken_rules"] == [] and report["ok"] and report["notes"] == []
     )
     assert (report["tried"], report["rejected"]) == (10, 10)
+
+
+def test_one_exercise_does_not_solve_another(found: dict[str, Any]) -> None:
+    """Two exercises whose checks look at the same are told, each with the other."""
+    assert found["twins"]["problems"] == [
+        "twin: who has solved only sum passes the check",
+        "sum: who has solved only twin passes the check",
+    ]
 
 
 def test_a_score_is_lower_for_each_mistake_that_passes(found: dict[str, Any]) -> None:

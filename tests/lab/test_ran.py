@@ -37,6 +37,12 @@ def test_cells_have_their_numbers_titles_and_times(shell: InteractiveShell) -> N
     assert all(times) and times == sorted(times) and before < times[0] and times[-1] < time.time_ns()
 
 
+def test_a_title_is_the_command_of_the_shell() -> None:
+    """That is what acts on the engine; without one the first line stands for the cell."""
+    assert module._title("import x\n  !docker stop ada\n!docker ps") == "!docker stop ada"
+    assert (module._title("\n  y = 1\nz"), module._title("")) == ("y = 1", "")
+
+
 def test_a_cell_that_runs_within_another_is_part_of_it(shell: InteractiveShell) -> None:
     """What is run again quietly, as lab.restore does, belongs to the cell that asked for it."""
     shell.user_ns["inner"] = lambda: shell.run_cell("2", store_history=False)

@@ -12,6 +12,7 @@ import labkit.lab
 from labkit.engine import Engine
 from labkit.errors import Refused, UsageError
 from labkit.lab import opening
+from labkit.widgets import StateMachine
 
 LAB = "30-container-states"
 
@@ -33,11 +34,16 @@ def test_reset_is_the_start_again(session: labkit.lab.Session, capsys: pytest.Ca
     again = labkit.lab.open(LAB, name="ada", image="busybox:lab")
     assert again.engine is session.engine
     assert "what is on it: containers ada; volumes ada-letters" in capsys.readouterr().out
+    life = StateMachine(session.engine, "ada")
     session.reset()
-    assert session.state("ada") == "removed"
+    assert capsys.readouterr().out.startswith("reset:")
+    assert session.state("ada") == life.state == "removed"
     assert session.engine.client.volumes.list() == []
     assert session.engine.client.images.get("busybox:lab")
     assert session.engine.url == before == os.environ["DOCKER_HOST"]
+    session.engine.client.containers.create("busybox:lab", name="ada")
+    assert life.state == "created" and life.following
+    life.close()
 
 
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
