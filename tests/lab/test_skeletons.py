@@ -18,7 +18,7 @@ import pytest
 
 from labkit.lab import rules
 from tests.lab.books import book, exercise, written
-from tests.notebooks import jupyter_environ, load
+from tests.notebooks import LABS, jupyter_environ, load
 from tests.test_notebooks import strictly
 
 
@@ -141,13 +141,13 @@ def runtime() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("words", [["check-labs"], ["new", "lab", "boats", "--folder"]], ids=["check", "new"])
-def test_an_interrupt_leaves_nothing(words: list[str], made: Path, runtime: Path, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_nothing(words: list[str], runtime: Path, tmp_path: Path) -> None:
     """Ctrl-C while the lab's engine runs ends it, and leaves no engine, no draft and no notebook."""
-    what = made if words == ["check-labs"] else tmp_path
+    what = LABS[-1] if words == ["check-labs"] else tmp_path
     environ = {**os.environ, "LABKIT_RUNTIME": str(runtime), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "labkit", *words, str(what)]
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        _await(lambda: _engines(runtime, "10-"), 60)
+        _await(lambda: _engines(runtime, "[0-9]"), 60)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
     assert process.returncode == 130 and b"Traceback" not in told
