@@ -91,9 +91,8 @@ class Place:
 
 def _place() -> Place:
     """The notebook server and the notebook, if this is a kernel that one has started on this machine; else this process."""
-    kernels = sys.modules.get(
-        "ipykernel.kernelapp"
-    )  # what a kernel starts has the same variables, and is none
+    # what a kernel starts has the same variables, and is none
+    kernels = sys.modules.get("ipykernel.kernelapp")
     notebook = os.environ.get("JPY_SESSION_NAME")
     if notebook and kernels and kernels.IPKernelApp.initialized():
         with suppress(KeyError, ValueError, ProcessLookupError):
@@ -104,9 +103,8 @@ def _place() -> Place:
 def _engine(lab: str, images: list[str], place: Place) -> Engine:
     if provider_wanted() != "sandbox":
         return open_engine(name=lab, images=images)
-    return open_engine(
-        name=lab[:31].rstrip("-"), images=images, owner=place.process.pid, key=place.key or "lab"
-    )
+    name = re.sub(r"[^A-Za-z0-9]+", "-", lab)[:31].strip("-") or "lab"  # what a host can be called
+    return open_engine(name=name, images=images, owner=place.process.pid, key=f"{lab} in {place.key}")
 
 
 def _again(engine: Engine, name: str, place: Place, progress: Progress) -> dict[str, list[str]] | None:

@@ -12,12 +12,12 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from labkit import paths
 from labkit.errors import LabkitError
@@ -26,6 +26,7 @@ from labkit.lab.book import Book
 
 __all__ = ["Progress", "Tally", "file", "learner", "tallies"]
 
+T = TypeVar("T")
 IDLE = 300.0
 """Seconds: who does nothing for longer has gone away, or thinks; no more than this is counted."""
 BUSY = 5.0
@@ -134,8 +135,7 @@ class Progress:
 
     def marked(self, what: str) -> int | None:
         """The number that was kept for *what* the last time."""
-        with self._lock:
-            return _kept(self._database, self.learner, self.lab, "mark").get(what)
+        return self._read(lambda database: _kept(database, self.learner, self.lab, "mark").get(what))
 
     def active(self) -> None:
         """The learner does something now: the time since the last time counts, up to `IDLE`."""
@@ -177,6 +177,17 @@ class Progress:
                 self._give_up(error)
                 self._database.execute(statement, values)
 
+    def _read(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            if self._closed:
+                with _readable() as database:
+                    return ask(database)
+            try:
+                return ask(self._database)
+            except sqlite3.Error as error:
+                self._give_up(error)
+                return ask(self._database)
+
     def _give_up(self, error: Exception) -> None:
         """Say that progress is not kept any more, and go on in memory."""
         with suppress(AttributeError, sqlite3.Error):
@@ -189,8 +200,7 @@ class Progress:
     @property
     def tally(self) -> Tally:
         """How far the learner has come."""
-        with self._lock:
-            return _tally(self._database, self.learner, self.lab, self.book)
+        return self._read(lambda database: _tally(database, self.learner, self.lab, self.book))
 
     def close(self) -> None:
         """Write down the time, and let go of the file; what is done afterwards is not noted."""
@@ -239,18 +249,24 @@ def tallies(who: str | None = None) -> list[Tally]:
 
     Raises `LabkitError` where the file cannot be read.
     """
-    path = file()
-    if not path.exists():
+    if not file().exists():
         return []
     chosen, known = who or learner(), {each.stem: each for each in book.labs()}
+    with _readable() as database:
+        rows = database.execute(
+            "SELECT lab FROM acts WHERE learner = ?1 UNION SELECT lab FROM spent WHERE learner = ?1",
+            (chosen,),
+        )
+        labs = dict.fromkeys([*known, *(lab for (lab,) in rows)])
+        return [_tally(database, chosen, lab, known.get(lab)) for lab in labs]
+
+
+@contextmanager
+def _readable() -> Iterator[sqlite3.Connection]:
+    """The file, for a moment.  Raises `LabkitError` where it cannot be read."""
     try:
-        with closing(_connect(path)) as database:
-            rows = database.execute(
-                "SELECT lab FROM acts WHERE learner = ?1 UNION SELECT lab FROM spent WHERE learner = ?1",
-                (chosen,),
-            )
-            labs = dict.fromkeys([*known, *(lab for (lab,) in rows)])
-            return [_tally(database, chosen, lab, known.get(lab)) for lab in labs]
+        with closing(_connect(file())) as database:
+            yield database
     except (sqlite3.Error, OSError) as error:
         raise _unusable("progress cannot be read", error) from None
 

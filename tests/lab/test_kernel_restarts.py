@@ -96,10 +96,13 @@ def test_a_restarted_kernel_takes_its_engine_up_again(lab: Lab, kernel: str) -> 
     assert "private: it ends with the notebook server" in told and "again" not in told
     notebook.run(CREATE)
     engine = notebook.run("print(lab.engine.id)")
+    before = notebook.run("lab.progress.predicted('Which?', True); print(lab.progress)")
+    assert "1 right of 1" in before
     notebook.restart()
     told = notebook.run(OPEN)
     assert "taken up again, with what is on it: containers ada" in told and "lab.reset()" in told
     assert notebook.run("print(lab.engine.id)") == engine
+    assert notebook.run("print(lab.progress)") == before
     notebook.end()
     notebook = Notebook(lab, f"a-{kernel}.ipynb", kernel)
     assert "containers ada" in notebook.run(OPEN)

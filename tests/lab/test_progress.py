@@ -49,6 +49,7 @@ def test_what_is_noted_is_counted_again_by_the_next_kernel(file: Path) -> None:
         first.close()
         first.gave_solution("another")  # a check may turn while the lab closes
     tally = Progress(a_lab()).tally
+    assert str(first.tally) == str(tally), "it is told after its end too"
     assert (tally.predictions_right, tally.predictions_made) == (1, 2)
     assert (tally.hints, tally.solutions, tally.learner) == (2, 1, "ada")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
