@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+import labkit
 from labkit.engine import Engine
 from labkit.errors import LabkitError, MissingCapability, UsageError
 from labkit.lab.registries import Registry, open_registry
@@ -85,6 +88,26 @@ def test_opened_again_it_is_the_same_and_stopped_it_leaves_nothing(
     left = "/run/labkit-registry* /var/lib/docker-registry/* /etc/docker/registry/labkit*"
     look = f"pgrep -f '[d]ocker-registry serve'; ls -d {left}"
     assert engine.host.run(look, check=False).stdout == ""
+
+
+def test_the_registry_ends_with_its_engine() -> None:
+    """No process of the engine's host is left when the engine has ended, the registry's neither."""
+    with labkit.open_engine("sandbox", name="ends") as engine:
+        open_registry(engine)
+        here = _processes_beside(engine.host.pid)  # type: ignore[attr-defined]
+        assert "docker-registry" in {Path(f"/proc/{pid}/comm").read_text().strip() for pid in here}
+    assert not [pid for pid in here if Path(f"/proc/{pid}").exists()]
+
+
+def _processes_beside(pid: int) -> list[str]:
+    """The processes of this machine that share the process namespace of *pid*."""
+    wanted = Path(f"/proc/{pid}/ns/pid").readlink()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/ns/pid"):
+        with suppress(OSError):  # it has ended
+            if entry.readlink() == wanted:
+                found.append(entry.parts[2])
+    return found
 
 
 def test_a_port_that_is_taken_is_said(engine: Engine) -> None:
