@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Checks"]
 
 NO_ANSWER = "the engine does not answer"
+LATER = "checked again later"
 GONE = "the engine is gone; run this cell again once there is one"
 
 
@@ -56,6 +57,7 @@ class Check(Shown):
         self.name, self.help = name, help
         self._rounds, self._noted = rounds, noted
         self._watch = Watch(conditions, self._changed)
+        self._stopped = False
         self._shown: list[Callable[[], None]] = []
         self._rounds.read(self._watch)
         self._last = self.done
@@ -78,7 +80,9 @@ class Check(Shown):
 
     @property
     def verdict(self) -> str:
-        """In a word or two: ``done``, ``not yet``, or that the engine does not answer."""
+        """In a word or two: ``done``, ``not yet``, or why neither is known."""
+        if self._stopped:
+            return LATER
         if not self.answered:
             return GONE if self._rounds.following.gone else NO_ANSWER
         return "done" if self.done else "not yet"
@@ -95,8 +99,11 @@ class Check(Shown):
         self._rounds.add(self._watch)
 
     def stop(self) -> None:
-        """Stay as it is."""
+        """Stay as it is, and say so: another check of the exercise follows the engine now."""
         self._rounds.remove(self._watch)
+        self._stopped = True
+        for shown in self._shown:
+            shown()
 
     def _changed(self) -> None:
         self._turn()

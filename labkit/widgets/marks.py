@@ -135,7 +135,7 @@ class Marks(anywidget.AnyWidget):
         hints = help.hints() if help and not check.done else []
         return {
             "name": check.name,
-            "state": check.verdict.replace(" ", "-") if check.answered else "no-answer",
+            "state": {"done": "done", "not yet": "not-yet"}.get(check.verdict, "unknown"),
             "words": f"{check.name}: {check.verdict}",
             "readings": [{"ok": each.ok, "text": str(each)} for each in check.readings if check.answered],
             "hints": [

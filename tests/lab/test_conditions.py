@@ -126,11 +126,15 @@ class World:
             restart_policy={"Name": "on-failure", "MaximumRetryCount": 2},
         )
         self.run("x-oom", "sh", "-c", "tail /dev/zero", wait=False, mem_limit="32m", memswap_limit="32m")
+        script = "if [ -e /once ]; then sleep 1000; fi; touch /once; tail /dev/zero"
+        self.run("x-oom-once", "sh", "-c", script, wait=False, mem_limit="32m", memswap_limit="32m")
         self.api.create_container(IMAGE, ["true"], name="x-created")
         with pytest.raises(docker.errors.APIError):
             self.run("x-nocmd", "nosuchcmd", wait=False)
         for name in ("x-term", "x-kill", "x-loop", "x-oom"):
             lab.until(self.engine, name, "exited")
+        lab.until(self.engine, "x-oom-once", "exited")
+        self.api.start("x-oom-once")
 
     def deceits(self) -> None:
         """A name that is the beginning of an id, a label that hides a signal, signals to an earlier life."""
@@ -194,6 +198,7 @@ def rows(world: World) -> dict[Condition, str]:
         nocmd.fails_to_start(126): "container x-nocmd, exit code of a start that fails: 127, expected 126",
         term.fails_to_start(127): "container x-term, exit code of a start that fails: exited, no start that failed, expected 127",
         container("x-oom").killed_for_memory(): "container x-oom, killed for memory: yes",
+        container("x-oom-once").killed_for_memory(): "container x-oom-once, killed for memory: no, expected yes",
         container("x-kill").killed_for_memory(): "container x-kill, killed for memory: no, expected yes",
         created.killed_for_memory(): "container x-created, killed for memory: no, expected yes",
         container("x-loop").restarted(2): "container x-loop, restarts by its policy: 2",
@@ -383,7 +388,7 @@ def rows(world: World) -> dict[Condition, str]:
         reachable("127.0.0.1:18080"): "address 127.0.0.1:18080: an open port",
         reachable("127.0.0.1:18080", status=200): "address 127.0.0.1:18080: HTTP status 200",
         reachable("127.0.0.1:18080", status=404): "address 127.0.0.1:18080: HTTP status 200, expected HTTP status 404",
-        reachable("127.0.0.1:18081"): "address 127.0.0.1:18081: no open port, expected an open port",
+        reachable("127.0.0.1:18081"): "address 127.0.0.1:18081: no container publishes it, expected an open port",
         nothing_else(networks=["near", "far"]): "other objects: nothing else",
         nothing_else(networks=["near"]): "other objects: network far, expected nothing else",
         nothing_else(volumes=["pg"], images=[IMAGE, "shop:1", "shop:2", "stale:1", *world.pushed]): (

@@ -103,7 +103,7 @@ class Container(Settings):
         """The kernel killed a process of it for memory, in its present or last life."""
 
         def see(facts: Facts, found: Found) -> Seen:
-            killed = bool(found["State"]["OOMKilled"])
+            killed = bool(found["State"]["OOMKilled"]) and not _earlier_only(facts, found)
             return Seen("yes" if killed else "no", ok=killed)
 
         return self._that("killed for memory", "yes", see)
@@ -223,6 +223,13 @@ def _end(found: Found, code: int) -> Seen:
     if state["Status"] != "exited":
         return Seen(f"none, it is {state['Status']}", ok=False)
     return Seen(str(state["ExitCode"]), ok=state["ExitCode"] == code)
+
+
+def _earlier_only(facts: Facts, found: Found) -> bool:
+    """Whether memory ran out in an earlier life alone: 20.10 keeps its note of that after another start (measured)."""
+    life = facts.present_life(found)
+    happened = any(event.action == "oom" for event in facts.happened(found))
+    return happened and life is not None and life.complete and not life.named("oom")
 
 
 UNKNOWN = "one that a label hides"

@@ -73,9 +73,9 @@ def reachable(where: str, *, status: int | None = None) -> Condition:
             local = [
                 each for each in facts.engine.ports if each.engine_port == port and each.protocol == "tcp"
             ]
-        if facts.engine.owned and not (local and local[0].local_port):
-            return Seen("no open port", ok=False)
-        at = ("127.0.0.1", local[0].local_port or port) if local else (host, port)
+        if not local or not local[0].local_port:
+            return Seen("no container publishes it", ok=False)  # whoever answers there is somebody else
+        at = ("127.0.0.1" if facts.engine.owned else host, local[0].local_port)
         answer = _answer(*at, http=status is not None)
         return Seen(answer, ok=answer == expected)
 
