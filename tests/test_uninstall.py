@@ -45,6 +45,8 @@ def test_uninstall_leaves_what_labkit_did_not_make(own_folders: tuple[Path, Path
     """A file of the user's own in labkit's folders stays, with the folder, and is named; all else is gone."""
     records.listed()  # whereby the folders become labkit's
     packs.names()
+    for name in ("progress.sqlite", "progress.sqlite-wal"):
+        (own_folders[0] / name).touch()
     for folder in own_folders:
         (folder / "letters").mkdir()
         (folder / "letters/to-mum").touch()
