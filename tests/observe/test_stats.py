@@ -11,7 +11,7 @@ from labkit.errors import UsageError
 from labkit.observe import Recorder, Sample, Usage, cgroups
 from labkit.observe.stats import _lacking, sample
 
-BUSY = "x=$(head -c 4000000 /dev/zero | tr '\\0' a); while :; do :; done"
+BUSY = "x=$(head -c 200000 /dev/zero | tr '\\0' a); while :; do :; done"
 MEGABYTE = 2**20
 
 
@@ -20,23 +20,24 @@ def counter(engine: Engine, name: str, controller: str, file: str) -> str:
     return engine.host.read(f"{cgroups.of(engine.host, pid, controller).folder}/{file}")
 
 
+@pytest.mark.timeout(60)
 def test_readings_are_the_kernels_counters(engine: Engine) -> None:
     """Memory, CPU time and throttling of a busy container are those of its control group's files; its limits are there."""
     engine.client.containers.run(
-        "busybox:lab", ["sh", "-c", BUSY], name="ada", detach=True, mem_limit="64m", nano_cpus=300_000_000
+        "busybox:lab", ["sh", "-c", BUSY], name="ada", detach=True, mem_limit="64m", nano_cpus=50_000_000
     )
     recorder = Recorder(engine, "ada", 60)
-    while len(recorder.usage.samples) < 3:
+    while len(recorder.usage.samples) < 3 or recorder.usage.waited < 0.3:
         recorder._done.wait(0.05)
     found = recorder.stop().usage
     last = found.samples[-1]
     in_use = int(counter(engine, "ada", "memory", "memory.usage_in_bytes"))
     assert last.memory is not None and abs(last.memory - in_use) < 4 * MEGABYTE
-    assert (last.memory_limit, last.cpu_limit) == (64 * MEGABYTE, 0.3)
+    assert (last.memory_limit, last.cpu_limit) == (64 * MEGABYTE, 0.05)
     counters = dict(line.split() for line in counter(engine, "ada", "cpu", "cpu.stat").splitlines())
     waited = int(counters["nr_throttled"]) / int(counters["nr_periods"])
-    assert found.waited == pytest.approx(waited, abs=0.3) and found.waited > 0.3
-    assert found.busiest is not None and 0.1 < found.busiest < 0.7
+    assert found.waited == pytest.approx(waited, abs=0.4)
+    assert found.busiest is not None and 0.01 < found.busiest < 0.3
     assert not recorder.recording and not found.unread
 
 
