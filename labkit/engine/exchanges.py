@@ -129,7 +129,9 @@ class Conversation:
             return
         try:
             read(data)
-        except h11.ProtocolError as error:  # the bytes go on all the same, only nothing is read any more
+        except (
+            Exception
+        ) as error:  # whatever it is, the bytes go on all the same, only nothing is read any more
             self._blind = True
             if self._now:
                 self._now.note = self._now.note or f"not read to its end: {error}"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError
 
 import labkit
 from labkit.engine import Engine
 from labkit.errors import EngineUnreachable
 from labkit.lab.changes import Changes, Looks
 from labkit.lab.fields import differences
+from labkit.lab.snapshots import look
+from labkit.observe import events
 
 LOOP = ["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"]
 
@@ -144,6 +149,65 @@ def test_more_events_than_the_engine_remembers(engine: Engine, looks: Looks) -> 
     found = looks.changed()
     assert ("container web", "HostConfig.Memory", "-", "64m") in rows(found)
     assert found.notes == ("events may be missing: the engine remembers its last 256",)
+
+
+def test_a_quick_look_sees_what_a_whole_look_sees(engine: Engine) -> None:
+    """After each of many acts in any order, the snapshot that asks only for what was touched is that of everything anew.
+
+    And all events of that time are told, each once.
+    """
+    chance, api = random.Random(20), engine.client.api
+    names = ["one", "two"]
+
+    def create(name: str) -> None:
+        api.create_container(
+            "busybox:lab", LOOP, name=name, host_config=api.create_host_config(binds=["data:/data"])
+        )
+
+    def kill(name: str) -> None:
+        api.kill(name)
+        api.wait(name)
+
+    acts: list[Callable[[str], object]] = [
+        create,
+        create,
+        api.start,
+        api.start,
+        api.pause,
+        api.unpause,
+        kill,
+        lambda name: api.rename(name, chance.choice(names)),
+        lambda name: api.update_container(name, cpu_shares=chance.randrange(2, 2000)),
+        lambda name: api.exec_start(api.exec_create(name, ["touch", "/made"])["Id"]),
+        lambda name: api.connect_container_to_network(name, "net"),
+        lambda name: api.disconnect_container_from_network(name, "net", force=True),
+        lambda name: api.remove_container(name, force=True),
+        lambda name: api.tag("busybox:lab", "made", tag=name),
+        lambda name: api.remove_image(f"made:{name}"),
+        api.create_volume,
+        api.remove_volume,
+    ]
+    api.create_network("net")
+    before, done = look(engine), 0
+    told = [event.nano for event in before.events]
+    began = before.mark
+    assert began
+    for _ in range(50):
+        with suppress(APIError):
+            chance.choice(acts)(chance.choice(names))
+            done += 1
+        before = look(engine, before)
+        told += [event.nano for event in before.events]
+        anew = look(engine)
+        assert {key: each.raw for key, each in before.things.items()} == {
+            key: each.raw for key, each in anew.things.items()
+        }
+        assert not before.gap
+    happened = [event.nano for event in events(engine) if event.nano > began.nano]
+    assert done > 12 and told == happened
+    for name in names:
+        with suppress(APIError):
+            api.remove_image(f"made:{name}")
 
 
 def test_a_daemon_that_was_started_again(engine: Engine, looks: Looks) -> None:
