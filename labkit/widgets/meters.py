@@ -55,8 +55,9 @@ class UsageMeter(Live):
     def __init__(self, engine: Engine, container: str, seconds: float, *, exact: bool = False) -> None:
         self._exact, self._drawn = exact, 0.0
         self._recorder: Recorder | None = None
+        recorder = Recorder(engine, container, seconds, self._heard)  # raises before there is a widget
         super().__init__()
-        self._recorder = Recorder(engine, container, seconds, self._heard)
+        self._recorder = recorder
         self._draw()
 
     @property
