@@ -9,6 +9,7 @@ import pytest
 from nbformat.sign import NotebookNotary
 
 from labkit import trust
+from tests.notebooks import LABS, PAGES, each, load
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,10 @@ def test_only_what_is_still_is_trusted(data: dict[str, str], trusted: bool, tmp_
     notary = NotebookNotary(data_dir=str(tmp_path / "data"))
     assert notary.check_signature(nbformat.read(tmp_path / "b.ipynb", as_version=4)) is trusted
     notary.store.close()
+
+
+@pytest.mark.parametrize("path", each(PAGES + LABS))
+def test_what_is_committed_is_shown_as_it_is(path: Path) -> None:
+    """Every output of a lab is still: else JupyterLab would cut all of them down before they are run."""
+    outputs = [output for cell in load(path).cells for output in cell.get("outputs", [])]
+    assert all(trust.is_still(output.data) for output in outputs if "data" in output)
