@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from labkit.runbook.folders import About, about, find, names
     from labkit.runbook.inputs import assignments, from_file
     from labkit.runbook.kinds import CIDR, Between
-    from labkit.runbook.live import Container, HostPath, Image, Network, NewHostPath, Volume
+    from labkit.runbook.live import Container, HostPath, Image, Memory, Network, NewHostPath, Volume
     from labkit.runbook.outcomes import EXIT_CODES, Outcome, outcome
     from labkit.runbook.parameters import check
     from labkit.runbook.plans import Plan
@@ -56,6 +56,7 @@ __all__ = [
     "Duration",
     "HostPath",
     "Image",
+    "Memory",
     "Network",
     "NewHostPath",
     "Outcome",
@@ -119,7 +120,7 @@ _HOMES = {
     "labkit.runbook.folders": ["About", "about", "find", "names"],
     "labkit.runbook.inputs": ["assignments", "from_file"],
     "labkit.runbook.kinds": ["CIDR", "Between"],
-    "labkit.runbook.live": ["Container", "HostPath", "Image", "Network", "NewHostPath", "Volume"],
+    "labkit.runbook.live": ["Container", "HostPath", "Image", "Memory", "Network", "NewHostPath", "Volume"],
     "labkit.runbook.outcomes": ["EXIT_CODES", "Outcome", "outcome"],
     "labkit.runbook.parameters": ["check"],
     "labkit.runbook.plans": ["Plan"],

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_o
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 
 from labkit.observe.quantities import ByteSize, CPUs, Duration
-from labkit.runbook.live import Container, HostPath, Image, Network, NewHostPath, Volume
+from labkit.runbook.live import Container, HostPath, Image, Memory, Network, NewHostPath, Volume
 from labkit.runbook.secret import Secret
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "bool": (bool, "true or false"),
     "Path": (Path, "path on this machine"),
     "ByteSize": (ByteSize, "size, such as 512m"),
+    "Memory": (Memory, "amount of memory that the engine's host has, such as 512m"),
     "Duration": (Duration, "time, such as 5s or 1m30s"),
     "CPUs": (CPUs, "number of CPUs, such as 1.5"),
     "CIDR": (CIDR, "range of addresses, such as 10.0.0.0/24"),
@@ -120,7 +121,7 @@ KINDS: dict[str, tuple[Any, str]] = {
 """A type's name in a notebook, the type, and what it is called in help.  A new type is one line here."""
 
 _TOLD: dict[Any, str] = dict(KINDS.values())
-_ORDERED = (int, float, ByteSize, Duration, CPUs)
+_ORDERED = (int, float, ByteSize, Memory, Duration, CPUs)
 _BOUNDS = {"ge": "least", "le": "most", "gt": "above", "lt": "below", "least": "least", "most": "most"}
 
 

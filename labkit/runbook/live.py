@@ -1,4 +1,4 @@
-"""Parameters that name something on the engine: it must be there, or the runbook does not start.
+"""Parameters that only an engine can check: what they name must be there, or the runbook does not start.
 
 A value is the object's name, as text, with its full ``id``.  An id, also a short one, is taken as well and becomes the
 name.  What a name may look like is left to the engine; what could be taken for another path of its API never reaches it.
@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from labkit.errors import EngineUnreachable, UsageError
+from labkit.observe.quantities import ByteSize
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, ValidationInfo
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from labkit.engine import Engine
 
-__all__ = ["Container", "HostPath", "Image", "Live", "Network", "NewHostPath", "Volume"]
+__all__ = ["Container", "HostPath", "Image", "Live", "Memory", "Network", "NewHostPath", "Volume"]
 
 _SHOWN = 10
 
@@ -213,6 +214,32 @@ class NewHostPath(HostPath):
             raise UsageError(f"{name} is there already on the engine's host", expected=f"a {cls.kind}")
         HostPath.look_up(engine, posixpath.dirname(name), parameter)
         return cls._known(name, name)
+
+
+class Memory(ByteSize):
+    """An amount of memory that the engine's host has, as for a limit that is to limit something."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(
+            cls._read,
+            serialization=core_schema.to_string_ser_schema(),
+            json_schema_input_schema=core_schema.str_schema(),
+        )
+
+    @classmethod
+    def _read(cls, given: Any, info: ValidationInfo) -> Self:
+        value, engine = cls.parse(given), (info.context or {}).get("engine")
+        there = ByteSize(engine.client.info()["MemTotal"]) if engine else value
+        if value > there:
+            raise UsageError(
+                f"{info.field_name}={value} is more memory than the engine's host has",
+                seen=f"docker info: MemTotal {int(there)}, about {there.rounded()}",
+                expected=f"at most {int(there)}",
+            )
+        return value
 
 
 def _no_such(kind: str, name: str, there: Iterable[str], parameter: str) -> UsageError:

@@ -13,6 +13,7 @@ from papermill.iorw import write_ipynb
 
 from labkit.runbook.presenting import presentable
 from labkit.runbook.redaction import assert_clean, write_clean
+from labkit.runbook.sweeps import look_again
 
 __all__ = ["EVERY", "Saving"]
 
@@ -36,6 +37,8 @@ class Saving(NotebookExecutionManager):  # type: ignore[misc]  # papermill publi
             self.nb = nb
         if self._saved and (self.now() - self.last_save_time).total_seconds() < EVERY:
             return
+        if self._saved:
+            look_again()  # the cells may have made what carries a secret
         self._saved = True
         if self.output_path:
             self._written = self.presentable()

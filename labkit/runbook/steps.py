@@ -25,6 +25,7 @@ from labkit.runbook.journal import Journal
 from labkit.runbook.progress import Progress, Silent
 from labkit.runbook.redaction import mask
 from labkit.runbook.saving import Saving
+from labkit.runbook.sweeps import look_again
 
 if TYPE_CHECKING:
     from labkit.kernels.lane import Lane
@@ -34,6 +35,8 @@ __all__ = ["Stepping", "execute"]
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _STARTS = 3
 """How often a kernel is started that dies before anything was executed."""
+_BETWEEN_LOOKS = 0.1
+"""Seconds: not more often is the engine looked at for the sake of outputs that are logged."""
 _RECORDS = "application/vnd.labkit."
 
 
@@ -124,6 +127,8 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
         self._progress = progress
         self._journal = journal
         self._lines: dict[str, str] = {}
+        self._held: list[NotebookNode] = []
+        self._next_look = 0.0
         if (self._limit or self._step_limit) and not options.get("timeout_func"):
             options["timeout_func"] = self._seconds_left
         super().__init__(saving, **options)
@@ -132,7 +137,8 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
         """Start the kernel so that it ends with this process, however this process ends."""
         assert self.km is not None
         ours: dict[str, Any] = {}
-        if "kernel_provisioner" not in (self.km.kernel_spec.metadata or {}):
+        provisioner = (self.km.kernel_spec.metadata or {}).get("kernel_provisioner", {})
+        if provisioner.get("provisioner_name", "labkit") == "labkit":  # others may know nothing of processes
             words = _masked()
             ours = {"preexec_fn": _end_with_parent(), "stdout": words, "stderr": words}
         self._start_options = options
@@ -187,15 +193,32 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
         return output
 
     def log_output_message(self, output: NotebookNode) -> None:
-        """Log an output as papermill does; streams line by line, since a secret can come in pieces."""
-        if output.output_type != "stream":
-            super().log_output_message(output)
+        """Log an output as papermill does, and write it to its files; streams by lines, since a secret can come in pieces.
+
+        It is logged after another look at the engine: what the cell shows may be of something that it has just made.
+        """
+        self._held.append(output)
+        if time.monotonic() > self._next_look:
+            self._log_held()
+
+    def _log_held(self) -> None:
+        """Look at the engine, and log what came before, but for lines that have no end yet."""
+        if not self._held:
             return
-        begun = self._lines.pop(output.name, "") + output.text
-        whole, end, self._lines[output.name] = begun.rpartition("\n")
-        self._log_stream(output.name, whole + end)
+        began = time.monotonic()
+        look_again()
+        self._next_look = time.monotonic() + max(_BETWEEN_LOOKS, 5 * (time.monotonic() - began))
+        held, self._held = self._held, []
+        for output in held:
+            if output.output_type != "stream":
+                super().log_output_message(mask(output))
+                continue
+            begun = self._lines.pop(output.name, "") + output.text
+            whole, end, self._lines[output.name] = begun.rpartition("\n")
+            self._log_stream(output.name, whole + end)
 
     def _log_the_rest(self) -> None:
+        self._log_held()
         for name in list(self._lines):
             self._log_stream(name, self._lines.pop(name))
 

@@ -1,6 +1,8 @@
 """Where secrets are learned: from what the containers and images of an engine carry, and from its clients' credentials.
 
-For a run this happens in the background while its kernel starts; whatever is masked waits for it.
+For a run this happens in the background while its kernel starts; whatever is masked waits for it.  What a cell
+creates is learned before anything is written that came after it (`look_again`).  Of an object that is gone again by
+then, such as a container that was run with ``--rm``, nothing is learned: there only shapes are masked.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from labkit.runbook.sharing import PATIENCE, VARIABLE, Shared
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Learning", "learn_credentials", "learning", "sweep"]
+__all__ = ["Learning", "learn_credentials", "learning", "look_again", "sweep"]
+
+_LOOK_SECONDS = 5.0
+"""How long an engine may take to answer when it is looked at again: one that was stopped must not stop the run."""
 
 
 class Learning:
@@ -42,6 +47,7 @@ class Learning:
         """Learn what has come to the engine since; for the end of a run, before its files are written."""
         self._thread.join(PATIENCE)
         if self._engine and not self._thread.is_alive():
+            self._engine.client.api.timeout = _LOOK_SECONDS
             self._shared.begin()
             self._look()
 
@@ -92,6 +98,12 @@ def learning(url: str | None = None, context: str | None = None) -> Iterator[Lea
             os.environ.pop(VARIABLE, None)
         else:
             os.environ[VARIABLE] = before
+
+
+def look_again() -> None:
+    """Learn what has come to the engine of the run since; outside of `learning` there is none."""
+    if _going_on:
+        _going_on[-1].again()
 
 
 def sweep(engine: Engine, secrets: Secrets = known, seen: set[str] | None = None) -> None:

@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 from jupyter_client import AsyncKernelManager, BlockingKernelClient, KernelManager
 
 from labkit.engine.processes import Process
+from labkit.runbook.redaction import MASK
 from tests.kernels.conftest import of_runtime, soon, zygotes
 
 IS_FORKED = "import os; assert b'kernels.zygote' in open(f'/proc/{os.getppid()}/cmdline', 'rb').read()"
@@ -111,6 +113,20 @@ def test_of_a_stuck_zygote_nobody_waits_long(zygote: int, capfd: pytest.CaptureF
         finally:
             os.kill(zygote, signal.SIGCONT)
     assert soon(lambda: of_runtime(Path(os.environ["LABKIT_RUNTIME"])) == [zygote])
+
+
+def test_what_a_kernel_says_beside_its_messages_is_masked(
+    zygote: int, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of forked kernels as of others: it reaches our standard error without secrets."""
+    monkeypatch.setenv("DB_PASSWORD", "canary-beside-the-messages")
+    beside = "import os; os.write(2, b'oh %s\\n' % os.environb[b'DB_PASSWORD'])"
+    book = notebook(tmp_path, beside + f"; {IS_FORKED}")
+    papermill.execute_notebook(book, None, kernel_name="labkit", engine_name="labkit", progress_bar=False)
+    told: list[str] = []
+    assert soon(lambda: told.append(capfd.readouterr().err) or "oh " in "".join(told))
+    assert f"oh {MASK}" in "".join(told)
+    assert "canary" not in "".join(told)
 
 
 def test_is_ready_without_a_fixed_wait(zygote: int) -> None:

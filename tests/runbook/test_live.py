@@ -99,6 +99,19 @@ def test_a_path_is_looked_for_on_the_engines_host(ids: dict[str, str], engine: E
     assert told.value.try_ == "-p it=/srv/backups/monday"
 
 
+@pytest.mark.parametrize("kind", ["Memory", "Optional[Memory]", "Annotated[Memory, Ge('6m')]"])
+def test_no_more_memory_than_the_host_has(kind: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit above it would limit nothing: refused with what there is; all of it is not too much."""
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    there = engine.client.info()["MemTotal"]
+    assert dict(prepare(declared(kind), {"it": str(there)}))["it"] == there
+    for much in (str(there + 1), "999999g"):
+        with pytest.raises(UsageError, match="more memory than the engine's host has") as told:
+            prepare(declared(kind), {"it": much})
+        assert str(there) in told.value.seen
+        assert told.value.expected == f"at most {there}"
+
+
 def test_the_engine_that_is_asked_is_the_one_that_is_used(ids: dict[str, str], tmp_path: Path) -> None:
     """By --engine as by DOCKER_HOST: a container of another engine is not found."""
     path = tmp_path / "book.ipynb"
