@@ -275,6 +275,11 @@ class Looks:
             shell.events.register("pre_run_cell", self._before_cell)
             shell.events.register("post_run_cell", self._after_cell)
 
+    def end(self) -> None:
+        """Follow no more, if it is these looks that follow."""
+        if Looks._following is self:
+            self.follow(False)
+
     def _before_cell(self, *_: Any) -> None:
         with suppress(LabkitError):  # told after the cell
             self.begin()

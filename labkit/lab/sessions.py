@@ -135,6 +135,7 @@ class Session(Shown):
         with self.progress.paused():
             for id_, source in needed:
                 cells.run(id_, source)
+        self._looks.begin()
         print(f"restored: what {section!r} needs")
 
     def _needed(self, section: str) -> list[tuple[str, str]]:
@@ -162,6 +163,7 @@ class Session(Shown):
 
     def close(self) -> None:
         """End a private engine with all that is on it, before its time; let go of a shared one."""
+        self._looks.end()
         self.leave()
         self.engine.close()
 

@@ -283,6 +283,10 @@ def test_following_shows_what_a_cell_changed(
             "1",
             "looks.follow(False)",
             "api.create_volume('two') and None",
+            "looks.follow(); type(looks)(looks._engine).end()",
+            "api.create_volume('three') and None",
+            "looks.end()",
+            "api.create_volume('four') and None",
         ]
         shown = []
         for cell in cells:
@@ -291,6 +295,7 @@ def test_following_shows_what_a_cell_changed(
             shown.append("".join(output.data["text/plain"] for output in captured.outputs) + captured.stdout)
         assert "volume one" in shown[1]
         assert "volume" not in shown[0] + shown[2] + shown[3] + shown[4]
+        assert "volume three" in shown[6] and "volume" not in shown[5] + shown[7] + shown[8]
     finally:
         Looks._following = None
         InteractiveShell.clear_instance()
