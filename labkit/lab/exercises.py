@@ -12,9 +12,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from labkit.lab.metadata import told
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -122,18 +124,12 @@ def _one(
     try:
         recorded = Recorded.model_validate(check.metadata["labkit"])
     except ValidationError as error:
-        yield from (f"{where}: {_told(problem)}" for problem in error.errors())
+        yield from (f"{where}: {told(problem)}" for problem in error.errors())
         return
     yield from (f"{where}: {flaw}" for flaw in _contradictions(recorded, starter.source, check.source))
     sources = {cell.id: cell.source for cell in notebook.cells if cell.cell_type == "code"}
     needs = tuple(sources[name] for name in _needs(task) if name in sources)
     yield Exercise(recorded, starter.source, check.source, needs)
-
-
-def _told(problem: Any) -> str:
-    """One problem that pydantic found, for a reader: where, and what."""
-    place = [part for part in problem["loc"] if part not in ("str", "Hint")]
-    return f"labkit.{'.'.join(map(str, place))}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
 
 
 def _contradictions(recorded: Recorded, starter: str, check: str) -> Iterator[str]:

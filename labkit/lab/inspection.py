@@ -10,6 +10,7 @@ from typing import Any
 
 from labkit.errors import UsageError
 from labkit.lab.book import FOLDER, load
+from labkit.lab.metadata import malformed
 from labkit.lab.proving import Proof, Trial, prove
 from labkit.lab.rules import kind, violations
 
@@ -46,7 +47,9 @@ def inspect(path: Path, tell: Callable[[Trial], None] = lambda _: None) -> Repor
         notebook = load(path)
     except UsageError:  # the only rule that it breaks
         return Report(path.stem, broken)
-    return Report(path.stem, broken, prove(path, notebook, tell) if kind(path, notebook) == "lab" else None)
+    if kind(path, notebook) != "lab" or malformed(notebook):
+        return Report(path.stem, broken)
+    return Report(path.stem, broken, prove(path, notebook, tell))
 
 
 def every() -> list[Path]:

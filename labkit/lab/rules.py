@@ -15,6 +15,7 @@ from labkit import paths
 from labkit.errors import UsageError
 from labkit.lab.book import load
 from labkit.lab.exercises import flaws, tagged
+from labkit.lab.metadata import malformed
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -45,12 +46,15 @@ def violations(path: Path) -> list[str]:
         notebook = load(path)
     except UsageError as error:
         return [f"{error.what}: {error.seen}"]
+    if wrong := malformed(notebook):
+        return wrong  # the rules read what has the right form
     return [told for rule in RULES[kind(path, notebook)] for told in rule(path, notebook)]
 
 
 def kind(path: Path, notebook: NotebookNode) -> str:
     """``lab``, ``runbook`` or ``page``."""
-    if notebook.metadata.get("labkit", {}).get("kind") == "page":
+    facts = notebook.metadata.get("labkit")
+    if isinstance(facts, dict) and facts.get("kind") == "page":
         return "page"
     return "runbook" if path.resolve().parent.name == "runbooks" else "lab"
 

@@ -105,6 +105,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     needed[1].update(id="two", source="lab.state['a'] = 2")
     written(folder, book(needed[:2], needy), "needy")
     (folder / "broken.ipynb").write_text("{")
+    odd = book()
+    odd.cells[-2].metadata["labkit"] = {"needs": 3}
+    written(folder, odd, "odd")
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab.proofs", str(folder)],
         capture_output=True,
@@ -164,6 +167,7 @@ def test_a_lab_that_does_not_begin_is_one_finding(found: dict[str, Any]) -> None
         "the lab: its parameters and setup raises ZeroDivisionError: division by zero"
     ]
     assert "raises AttributeError: 'NoneType' object has no attribute" in found["no-lab"]["problems"][-1]
+    assert found["odd"]["broken_rules"] == ["sum-starter: labkit.needs: input should be a valid list"]
     (broken,) = found["broken"]["broken_rules"]
     assert "broken.ipynb is not a notebook" in broken
 

@@ -146,3 +146,39 @@ def test_what_is_no_notebook_is_one_message(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     (found,) = rules.violations(path)
     assert "10-broken.ipynb is not a notebook: " in found
+
+
+NONSENSE: list[Any] = [None, 3, "x", [], {}, ["x"], {"x": 1}, [[]], [{}]]
+HARMLESS = [
+    ("kind", {}),
+    ("hints", ["x"]),
+    *((field, "x") for field in ("title", "summary", "solution", "because")),
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
+def test_nonsense_in_the_metadata_is_a_finding(nonsense: Any, tmp_path: Path) -> None:
+    """Whatever stands where something else is expected is told, and is no traceback."""
+    for change, fields in (
+        (tell, ("title", "summary", "covers", "claims", "kind")),
+        (record, ("exercise", "hints", "solution", "because", "wrong")),
+    ):
+        for field in fields:
+            notebook = book()
+            change(notebook, **{field: nonsense})
+            found = rules.violations(written(tmp_path, notebook))
+            assert found or (field, nonsense) in HARMLESS, field
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
+def test_nonsense_for_all_the_metadata_is_a_finding(nonsense: Any, tmp_path: Path) -> None:
+    """The same for the whole of what labkit keeps in a notebook or a cell, and for what a section needs."""
+    notebook = book()
+    notebook.metadata["labkit"] = nonsense
+    assert rules.violations(written(tmp_path, notebook))
+    for id_ in ("reading", "sum-task", "sum-check"):
+        for value in (nonsense, {"needs": nonsense}):
+            notebook = book()
+            cell(notebook, id_).metadata["labkit"] = value
+            found = rules.violations(written(tmp_path, notebook))
+            assert found or value in ({}, {"x": 1}, {"needs": []}), (id_, value)
