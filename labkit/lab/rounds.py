@@ -22,7 +22,7 @@ SETTLED = 0.3
 """Seconds after an event: what it changes is written down by then, a count of restarts for example."""
 
 POLL = 0.5
-"""Seconds between looks at what has no events; more where a look takes long, so that it never takes a tenth of the time."""
+"""Seconds between looks at what has no events; more where a look takes long: it never takes more than a fifth of the time."""
 
 BIRTHS = ("create", "rename")
 
@@ -142,7 +142,7 @@ class Rounds:
         else:
             self._round(_every)
         ended = time.monotonic()
-        self._next_poll = ended + max(POLL, 10 * (ended - began))
+        self._next_poll = ended + max(POLL, 4 * (ended - began))
 
     def _round(self, only: Callable[[Condition], bool]) -> None:
         concerned = [watch for watch in self._watches if any(map(only, watch.conditions))]

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from tests.notebooks import PAGES
 from tests.test_browser import CHROMIUM, LAB, SHOTS, await_kernel, lab
 from tests.test_lab_server import Lab
 
@@ -42,7 +43,7 @@ def page(lab: Lab, tmp_path: Path) -> Iterator[Page]:
                 tmp_path, executable_path=chromium, headless=True, args=CHROMIUM
             )
             page = context.new_page()
-            page.goto(lab.url.replace(LAB.name, copy.name))
+            page.goto(lab.url.replace(PAGES[0].name, copy.name))
             await_kernel(page)
             yield page
             page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")

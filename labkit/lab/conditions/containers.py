@@ -17,8 +17,6 @@ from labkit.observe import Event
 
 __all__ = ["Container", "container"]
 
-RAN = ("running", "paused", "exited")
-
 HAPPEN = (
     *("attach", "commit", "copy", "create", "destroy", "detach", "die", "export", "extract-to-dir"),
     *("health_status: healthy", "health_status: unhealthy", "kill", "oom", "pause", "rename", "resize"),
