@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import labkit
-from labkit import paths
 from labkit.engine import Engine
 from labkit.errors import LabkitError, UsageError
 from labkit.lab.changes import Looks
@@ -183,12 +182,12 @@ def test_a_command_that_goes_on_is_ended(engine: Engine) -> None:
     assert trace(engine, f"docker run --rm busybox:lab {LOOP}", seconds=2).command.ended
 
 
-def test_an_interrupt_leaves_nothing(engine: Engine) -> None:
+def test_an_interrupt_leaves_nothing(engine: Engine, own_folders: tuple[Path, Path]) -> None:
     """Ctrl-C in the middle ends the command; no process, thread, socket or twin remains."""
     threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         trace(engine, "docker events")
-    assert not list(paths.runtime().glob("trace-*.sock"))
+    assert not list(own_folders[1].glob("trace-*"))
     assert not [each.name for each in threading.enumerate() if each.name.startswith("labkit-")]
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     assert "docker" not in [Path(f"/proc/{child}/comm").read_text().strip() for child in children]
@@ -252,13 +251,15 @@ def test_what_is_quoted_is_plain_text() -> None:
     assert words("docker exec -c=1 x")[-1] == "x"
 
 
-def test_without_docker_it_says_so(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_docker_it_says_so(
+    engine: Engine, own_folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Where there is no docker program, one message says so, and the relay is gone."""
     environ: Any = property(lambda self: {"DOCKER_HOST": self.url, "PATH": str(tmp_path)})
     monkeypatch.setattr(type(engine), "environ", environ)
     with pytest.raises(LabkitError, match="no docker command"):
         trace(engine, "docker ps")
-    assert not list(paths.runtime().glob("trace-*.sock"))
+    assert not list(own_folders[1].glob("trace-*"))
 
 
 @pytest.mark.parametrize(
