@@ -6,12 +6,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-import labkit
+import labkit.lab
 from labkit.engine import Engine
 from labkit.errors import UsageError
 from labkit.lab import container, following, nothing_else, volume
@@ -263,10 +264,7 @@ def test_a_reset_engine_is_another_engine(module_engine: Engine, monkeypatch: py
     monkeypatch.setattr(following, "PATIENCE", 0.5)
     module_engine.stop()
     watcher.until(lambda check: "the engine is gone" in repr(check))
-    deadline = time.monotonic() + 5
-    while following_threads() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not following_threads()
+    until_ended()
     module_engine.start()
 
 
@@ -395,3 +393,32 @@ def test_what_is_not_an_event_of_ours_is_kept_out(monkeypatch: pytest.MonkeyPatc
     engine = SimpleNamespace(client=SimpleNamespace(events=lambda **_: iter(raw)), url="tcp://nowhere")
     followed = following.Following(cast("Engine", engine))
     assert [event.action for event in followed._events()] == ["start"]
+
+
+def test_a_session_counts_what_is_done_with_its_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Check, hint, solution and prediction of a lab that is open are in its progress, and its end ends the following."""
+    monkeypatch.setenv("LABKIT_PROGRESS", str(tmp_path / "progress.sqlite"))
+    opened = labkit.lab.open("30-container-states", name="ada", image="busybox:lab")
+    try:
+        create(opened.engine, "ada-x1")
+        watcher = Watcher(opened.check("ending", container("ada-x1").is_state("running")))
+        assert repr(watcher.check).endswith('hint: lab.hint("ending")')
+        assert opened.hint("ending").number == 1 and opened.solution("ending").source
+        opened.predict("which state?", "running").saw("running")
+        opened.engine.client.api.start("ada-x1")
+        watcher.until(lambda check: check.done)
+        tally = opened.progress.tally
+        assert (tally.predictions_right, tally.checks_passed, tally.hints, tally.solutions) == (1, 1, 1, 1)
+    finally:
+        opened.close()
+    assert "engine: 30-container-states" in capsys.readouterr().out
+    until_ended()
+
+
+def until_ended() -> None:
+    deadline = time.monotonic() + 5
+    while following_threads() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not following_threads()

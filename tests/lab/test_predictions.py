@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from labkit import lab
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 
 
 def test_prediction_is_graded_by_what_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,3 +51,48 @@ def test_a_wrong_answer_shows_its_message_alone_in_a_notebook() -> None:
         lab.predict("which?", 3, among=[0, 1])
     shown = "\n".join(caught.value._render_traceback_())
     assert "expected: 0 or 1" in shown and "Traceback" not in shown and "predictions.py" not in shown
+
+
+def test_without_an_answer_it_stays_open_until_one_is_committed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What could be answered is listed; an answer is given once, and not after the engine has spoken."""
+    told: list[tuple[str, bool]] = []
+    guess = lab.predict(
+        "which?", among=["a", "b"], noted=lambda question, right: told.append((question, right))
+    )
+    assert repr(guess) == "which?\n  you predict: (not yet)\n  one of: a, b"
+    guess.commit("B")
+    with pytest.raises(LabkitError, match="is made"):
+        guess.commit("a")
+    guess.saw("b")
+    assert guess.right and told == [("which?", True)]
+    late = lab.predict("which?", noted=lambda question, right: told.append((question, right)))
+    late.saw(137)
+    with pytest.raises(LabkitError, match="answered already"):
+        late.commit(137)
+    assert late.right is None and len(told) == 1, "who has not predicted is neither right nor wrong"
+    assert capsys.readouterr().out.endswith("You have not predicted it; the engine says 137.\n")
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda: lab.predict(""),
+        lambda: lab.predict(7),  # type: ignore[arg-type]
+        lambda: lab.predict("which?", among="ab"),
+        lambda: lab.predict("which?", among=[1, "1"]),
+        lambda: lab.predict("which?", " "),
+        lambda: lab.predict("which?", None, among=["a"]),
+    ],
+    ids=range(6),
+)
+def test_a_question_that_cannot_be_answered_is_refused(mistake: Callable[[], object]) -> None:
+    """No question, answers that are the same, an empty answer: one clear message."""
+    with pytest.raises(UsageError):
+        mistake()
+
+
+def test_nothing_is_an_answer_too() -> None:
+    """None can be predicted, and it is not the same as no prediction."""
+    guess = lab.predict("which signal?", None)
+    guess.saw(None)
+    assert guess.right
