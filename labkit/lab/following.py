@@ -48,20 +48,27 @@ class Following:
         self._lock = threading.Lock()
         self._heard: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._stream: Any = None
-        self._stopped = threading.Event()
-        self._begun = False
+        self._stopped: threading.Event | None = None
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call *listener* from now on; returns what ends that.  It is called once at the start, as if found again."""
+        """Call *listener* from now on; returns what ends that.  It is called once at the start, as if found again.
+
+        An engine that was gone is looked for anew.
+        """
         with self._lock:
-            self._listeners.append(listener)
-            begin, self._begun = not self._begun, True
-        if begin:
-            for target in (self._listen, self._tell):
-                threading.Thread(target=target, name="labkit-following", daemon=True).start()
-        else:
-            self._heard.put(None)
+            if listener not in self._listeners:
+                self._listeners.append(listener)
+            if self._stopped is None or self._stopped.is_set():
+                self._begin()
+        self._heard.put(None)
         return lambda: self._unsubscribe(listener)
+
+    def _begin(self) -> None:
+        self._stopped = threading.Event()
+        for target in (self._listen, self._tell):
+            threading.Thread(
+                target=target, args=[self._stopped], name="labkit-following", daemon=True
+            ).start()
 
     def _unsubscribe(self, listener: Listener) -> None:
         with self._lock, suppress(ValueError):
@@ -70,11 +77,12 @@ class Following:
     @property
     def gone(self) -> bool:
         """Whether nothing is followed any more: it was stopped, or the engine has not answered for `PATIENCE` seconds."""
-        return self._stopped.is_set()
+        return self._stopped is not None and self._stopped.is_set()
 
     def stop(self) -> None:
         """Let go of the engine; nobody is called any more."""
-        self._stopped.set()
+        if self._stopped is not None:
+            self._stopped.set()
         self._close()
 
     def _close(self) -> None:
@@ -106,18 +114,20 @@ class Following:
 
     # -- one thread hears
 
-    def _listen(self) -> None:
+    def _listen(self, stopped: threading.Event) -> None:
         lost = time.monotonic()
-        while not self.gone:
+        while not stopped.is_set():
             with suppress(Exception):  # whatever a daemon that goes away makes of a stream
                 for event in self._events():
                     self._heard.put(event)
+                    if stopped.is_set():
+                        return
             if self.answers:
                 self.answers, lost = False, time.monotonic()
                 self._heard.put(None)
             if time.monotonic() - lost > PATIENCE:
-                self._stopped.set()
-            self._stopped.wait(RETRY)
+                stopped.set()
+            stopped.wait(RETRY)
 
     def _events(self) -> Iterator[Event]:
         """What happens, from where we were; the stream stands when it is given, so that nothing is missed."""
@@ -129,16 +139,14 @@ class Following:
         self._heard.put(None)
         for raw in self._stream:
             event = Event.read(raw)
-            if self.gone:
-                return
             if _counts(event) and self._keep(event):
                 yield event
 
     # -- one thread tells
 
-    def _tell(self) -> None:
+    def _tell(self, stopped: threading.Event) -> None:
         socket = self.engine.url.partition("unix://")[2]
-        while not self.gone:
+        while not stopped.is_set():
             batch, turned = self._batch()
             with self._lock:
                 listeners = list(self._listeners)

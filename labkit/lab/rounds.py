@@ -90,7 +90,7 @@ class Rounds:
                 self._watches.append(watch)
                 keys = [key for condition in watch.conditions for key in condition.keys]
                 self._later |= dict.fromkeys(keys, 0.0)  # what happened since it was read
-            if self._unsubscribe is None:
+            if self._unsubscribe is None or self.following.gone:
                 self._unsubscribe = self.following.subscribe(self._told)
 
     def remove(self, watch: Watch) -> None:

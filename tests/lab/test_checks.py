@@ -17,7 +17,7 @@ from labkit.engine import Engine
 from labkit.errors import UsageError
 from labkit.lab import container, following, nothing_else, volume
 from labkit.lab.checks import Check, Checks
-from labkit.lab.conditions import Condition
+from labkit.lab.conditions import Condition, Facts
 from labkit.lab.conditions.facts import ANY
 from labkit.lab.exercises import Exercise, Recorded
 from labkit.lab.rounds import concerns
@@ -254,7 +254,7 @@ def test_a_check_made_while_nobody_answers_begins_when_somebody_does(engine: Eng
 
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 def test_a_reset_engine_is_another_engine(module_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a reset the check sees the empty engine; after the engine's end it says so, and both threads end."""
+    """After a reset the empty engine is seen; after its end that is told, and the threads end.  Run again, it follows."""
     checks = Checks(module_engine)
     create(module_engine, "ada")
     watcher = Watcher(checks.check("ending", container("ada").exists(), nothing_else(containers=["ada"])))
@@ -266,6 +266,12 @@ def test_a_reset_engine_is_another_engine(module_engine: Engine, monkeypatch: py
     watcher.until(lambda check: "the engine is gone" in repr(check))
     until_ended()
     module_engine.start()
+    again = Watcher(checks.check("ending", container("ada").exists()))
+    create(module_engine, "ada")
+    again.until(lambda check: check.done)
+    checks.close()
+    until_ended()
+    module_engine.client.api.remove_container("ada")
 
 
 def following_threads() -> list[str]:
@@ -382,6 +388,16 @@ def test_a_repeated_check_takes_over(engine: Engine, checks: Checks) -> None:
     create(engine, "ada")
     second.until(lambda check: check.done)
     assert not first.done and repr(first).startswith("ending: checked again later")
+
+
+def test_an_answer_of_another_form_is_a_failed_reading() -> None:
+    """What no engine that we know answers is told in the reading; a check never ends in an exception."""
+    api = SimpleNamespace(
+        inspect_container=lambda name: {"Name": "/ada", "Id": "1", "State": {"Status": "exited"}}
+    )
+    facts = Facts(cast("Engine", SimpleNamespace(client=SimpleNamespace(api=api))))
+    reading = container("ada").exited(0).read(facts)
+    assert str(reading) == "container ada, exit code: not readable (KeyError: 'Error'), expected 0"
 
 
 def test_what_is_not_an_event_of_ours_is_kept_out(monkeypatch: pytest.MonkeyPatch) -> None:

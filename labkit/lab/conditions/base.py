@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -56,4 +57,6 @@ class Condition:
             seen = Seen(str(missing), ok=False)
         except NotReadable as reason:
             seen = Seen(f"not readable ({reason})", ok=False)
+        except (LookupError, TypeError, ValueError, tarfile.TarError) as odd:  # an answer of another form
+            seen = Seen(f"not readable ({type(odd).__name__}: {odd})", ok=False)
         return Reading(self.looked_at, " ".join(seen.saw.split()), self.expected, seen.ok)
