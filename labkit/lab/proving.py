@@ -91,7 +91,7 @@ def _trials(
 ) -> Iterator[Trial]:
     grounds = foundation(notebook)
     with Sitting(path) as sitting:
-        if problem := _failure(sitting, grounds):
+        if problem := _failure(sitting.begin, grounds):
             yield Trial("the lab", "its parameters and setup", problem)
             return
         desks = [_Desk(sitting, exercise, notes) for exercise in exercises]
@@ -102,7 +102,7 @@ def _trials(
     renamed = _renamed(grounds)
     for exercise in exercises:
         with Sitting(path) as sitting:
-            problem = _failure(sitting, renamed) or _Desk(sitting, exercise, notes).solved()[0]
+            problem = _failure(sitting.begin, renamed) or _Desk(sitting, exercise, notes).solved()[0]
             yield Trial(exercise.name, "the solution, at once and under another name,", problem)
             if not problem:
                 yield from (
@@ -119,11 +119,10 @@ def _renamed(grounds: list[str]) -> list[str]:
     return [grounds[0], f"name = {OTHER_NAME!r}", *grounds[1:]]
 
 
-def _failure(sitting: Sitting, sources: Sequence[str]) -> str:
+def _failure(run: Callable[[Sequence[str]], None], sources: Sequence[str]) -> str:
     """What goes wrong when these cells are run, or nothing."""
     try:
-        for source in sources:
-            sitting.run(source)
+        run(sources)
     except CellFailed as error:
         return error.what
     return ""
@@ -143,9 +142,9 @@ class _Desk:
     def _answered(self, source: str) -> str:
         """Run what the exercise needs, and *source* in place of its starter; returns what goes wrong, or nothing."""
         self._sitting.touched = True
-        if problem := _failure(self._sitting, self._exercise.needs):
+        if problem := _failure(self._sitting.run_all, self._exercise.needs):
             return f"cannot be tried: a cell that the exercise needs {problem}"
-        return _failure(self._sitting, [source])
+        return _failure(self._sitting.run_all, [source])
 
     def _checked(self, until: Callable[[str], bool]) -> tuple[str, str]:
         """What is wrong with the check, if it fails with an exception, and its text once it is as wanted, or after a while."""
@@ -199,7 +198,7 @@ class _Desk:
             yield self._trial(
                 f"the wrong answer {answer.name!r}", self._mistaken(answer.source, answer.says), counts=True
             )
-        self._reset()
+        self._sitting.reset()
         problem, passing = self.solved()
         yield self._trial("the solution, after wrong answers,", problem)
         yield self._left()
@@ -218,14 +217,9 @@ class _Desk:
             return problem, text
         return f"does not pass the check, which says:\n{text}", text
 
-    def _reset(self) -> None:
-        if self._sitting.touched:
-            self._sitting.run("lab.reset()")
-            self._sitting.touched = False
-
     def _mistaken(self, source: str, says: str = "") -> str:
         """Try an answer that has to be rejected, and told what the check *says*; returns what is wrong, or nothing."""
-        self._reset()
+        self._sitting.reset()
         problem, text = self._answered(source), ""
         if not problem:
             problem, text = self._checked(lambda text: says in text or self._passes(text))
@@ -238,7 +232,7 @@ class _Desk:
 
     def _left(self) -> Trial:
         """The engine is empty again, and a check that looks at the engine sees that."""
-        self._reset()
+        self._sitting.reset()
         problem, text = self._checked(lambda text: not self._passes(text))
         return self._trial("a learner who has undone the solution", problem or self._rejection(text))
 
@@ -262,6 +256,6 @@ class _Desk:
     def _note_idle_lines(self) -> None:
         """Lines that are the solution's own, and that the check does not need."""
         for line, source in mutants.shorter(self._exercise.starter, self._exercise.recorded.solution):
-            self._reset()
+            self._sitting.reset()
             if not self._answered(source) and self._passes(self._checked(lambda _: True)[1]):
                 self._notes.append(f"{self._exercise.name}: the solution passes without its line {line}")

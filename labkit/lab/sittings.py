@@ -21,6 +21,10 @@ __all__ = ["CellFailed", "Sitting", "need_engine", "text_of"]
 
 CELL_SECONDS = 120
 SHOWN = ("stream", "display_data", "execute_result", "error")
+FORGET = """
+for _name in {{name for name in globals() if not name.startswith("_")}} - {known}:
+    del globals()[_name]
+"""
 OF_A_SERVER = ("JPY_SESSION_NAME", "JPY_PARENT_PID")
 """With these a lab would take up the engine of a learner (``labkit.lab.open``)."""
 
@@ -38,6 +42,7 @@ class Sitting:
     """
 
     touched = False
+    _names: frozenset[str] = frozenset()
 
     def __init__(self, path: Path) -> None:
         _import_ahead(path)
@@ -81,6 +86,23 @@ class Sitting:
     def show(self, source: str) -> str:
         """Run a cell and return the text that it shows."""
         return text_of(self.run(source))
+
+    def run_all(self, sources: Iterable[str]) -> None:
+        """Run cells, one after the other; raises `CellFailed`."""
+        for source in sources:
+            self.run(source)
+
+    def begin(self, sources: Iterable[str]) -> None:
+        """Run the cells on which all others stand; raises `CellFailed`."""
+        self.run_all(sources)
+        self._names = frozenset(self.show("print(*globals())").split())
+
+    def reset(self) -> None:
+        """An engine as at the start, and no variable but those of `begin`; raises `CellFailed`."""
+        if self.touched:
+            self.run("lab.reset()")
+            self.run(FORGET.format(known=set(self._names)))
+            self.touched = False
 
     def end(self) -> None:
         """End the kernel, and with it its engine."""

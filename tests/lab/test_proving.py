@@ -18,7 +18,7 @@ WRONG = [
     {"name": "no-a", "source": "lab.state['b'] = 3", "says": "a: 0, expected 2"},
 ]
 THIRD = {"name": "too-much", "source": "lab.state.update(a=3, b=3)", "says": "a: 3, expected 2"}
-PASSES = "print('sum: done')\nlab.check('sum', a=2, b=3) if lab.state else None"
+LEANS = {**THIRD, "source": "lab.state.update(a=two + 1, b=3)"}
 
 AGAIN = {
     "starter": "lab.state['c'] = 1",
@@ -45,6 +45,10 @@ FOOLED: dict[str, tuple[dict[str, Any], str]] = {
     "solution leans": (
         {"wrong": [*WRONG, {**THIRD, "source": "two = 2\n" + THIRD["source"]}], "solution": "lab.state.update(a=two, b=3)"},
         "sum: the solution, at once and under another name, raises NameError: name 'two' is not defined",
+    ),
+    "wrong leans": (
+        {"wrong": [{**WRONG[0], "source": "two = 2\nlab.state['a'] = two"}, WRONG[1], LEANS]},
+        "sum: the wrong answer 'too-much' raises NameError: name 'two' is not defined",
     ),
     "latch": (
         {"check": "if lab.state == {'a': 2, 'b': 3}:\n    lab.once = dict(lab.state)\n"
