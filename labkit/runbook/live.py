@@ -26,7 +26,26 @@ __all__ = ["Container", "HostPath", "Image", "Live", "Memory", "Network", "NewHo
 _SHOWN = 10
 
 
-class Live(str):
+class Live:
+    """A value that only an engine can check."""
+
+    @classmethod
+    def _read(cls, given: Any, info: ValidationInfo) -> Self:
+        """The value that was *given*; checked where the context has an ``engine``."""
+        raise NotImplementedError
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(
+            cls._read,
+            serialization=core_schema.to_string_ser_schema(),
+            json_schema_input_schema=core_schema.str_schema(),
+        )
+
+
+class _Named(Live, str):
     """The name of an object that must be on the engine; ``id`` is empty until it was looked up."""
 
     kind: ClassVar[str]
@@ -45,16 +64,6 @@ class Live(str):
         return name
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_plain_validator_function(
-            cls._read,
-            serialization=core_schema.to_string_ser_schema(),
-            json_schema_input_schema=core_schema.str_schema(),
-        )
-
-    @classmethod
     def _read(cls, given: Any, info: ValidationInfo) -> Self:
         if not isinstance(given, str):
             raise ValueError(f"the name of a {cls.kind}, in quotes")
@@ -69,7 +78,7 @@ class Live(str):
         return made
 
 
-class _Object(Live):
+class _Object(_Named):
     """What the engine's API inspects by name or id and lists."""
 
     _form: ClassVar[str] = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -180,7 +189,7 @@ class Network(_Object):
         return [row["Name"] for row in api.networks()]
 
 
-class HostPath(Live):
+class HostPath(_Named):
     """An absolute path that exists on the engine's host; where that is out of reach, any absolute path."""
 
     kind = "path on the engine's host"
@@ -216,18 +225,8 @@ class NewHostPath(HostPath):
         return cls._known(name, name)
 
 
-class Memory(ByteSize):
+class Memory(Live, ByteSize):
     """An amount of memory that the engine's host has, as for a limit that is to limit something."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_plain_validator_function(
-            cls._read,
-            serialization=core_schema.to_string_ser_schema(),
-            json_schema_input_schema=core_schema.str_schema(),
-        )
 
     @classmethod
     def _read(cls, given: Any, info: ValidationInfo) -> Self:

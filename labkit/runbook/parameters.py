@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, create
 from labkit.errors import LabkitError, UsageError
 from labkit.runbook import views
 from labkit.runbook.kinds import describe, lenient, read_type
-from labkit.runbook.live import Live, Memory
+from labkit.runbook.live import Live
 from labkit.runbook.secret import Secret, is_reference
 
 if TYPE_CHECKING:
@@ -90,14 +90,12 @@ class Parameters(BaseModel):
         there, `EngineUnreachable` when there is no engine to ask.
         """
         leaves = list(_leaves(list(dict(self).values())))
-        if engine is None and any(isinstance(leaf, Live | Memory) for leaf in leaves):
+        if engine is None and any(isinstance(leaf, Live) for leaf in leaves):
             from labkit.engine import open_engine
 
             with open_engine("attach", **where) as found:
                 return self.settled(found)
-        if not any(
-            isinstance(leaf, Live | Memory) or (isinstance(leaf, Secret) and leaf.pending) for leaf in leaves
-        ):
+        if not any(isinstance(leaf, Live) or (isinstance(leaf, Secret) and leaf.pending) for leaf in leaves):
             return self
         return _filled(type(self), dict(self), {"engine": engine, "settle": True})
 
