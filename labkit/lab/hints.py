@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.lab.showing import Shown
@@ -25,6 +26,7 @@ class Notes(Protocol):
         """The solution was looked at."""
 
 
+@lru_cache
 def markdown(text: str) -> str:
     """Markdown as HTML, in which no HTML of its own is left."""
     import mistune
