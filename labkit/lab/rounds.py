@@ -72,7 +72,7 @@ class Rounds:
         self._ids: dict[Key, str | None] = {}
         self._unsettled: set[Key] = set()
         self._later: dict[Key, float] = {}
-        self._next_poll = 0.0
+        self._next_poll, self._polls = 0.0, 0
         self._unsubscribe: Callable[[], None] | None = None
 
     def read(self, watch: Watch) -> None:
@@ -137,12 +137,16 @@ class Rounds:
         """Look at what changes without events, and at all where the engine did not answer."""
         began = time.monotonic()
         if all(watch.answered for watch in self._watches):
-            unsettled = frozenset(self._unsettled)
-            self._round(lambda condition: condition.polled or bool(condition.keys & unsettled))
+            self._polls += 1
+            self._round(self._due)
         else:
             self._round(_every)
         ended = time.monotonic()
         self._next_poll = ended + max(POLL, 4 * (ended - began))
+
+    def _due(self, condition: Condition) -> bool:
+        often = bool(condition.polled) and self._polls % condition.polled == 0
+        return often or not self._unsettled.isdisjoint(condition.keys)
 
     def _round(self, only: Callable[[Condition], bool]) -> None:
         concerned = [watch for watch in self._watches if any(map(only, watch.conditions))]

@@ -173,12 +173,11 @@ def settled(checks: Checks) -> None:
 
 
 def test_what_has_no_event_is_looked_at_only_while_somebody_wants_it(engine: Engine, checks: Checks) -> None:
-    """A file that a container writes is seen without an event; when nobody follows the check, nothing is asked."""
-    create(
-        engine, "ada", ["sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; echo now >/note; sleep 1000"]
-    )
+    """A file that is written and a port that opens are seen without an event; when nobody follows, nothing is asked."""
+    create(engine, "ada", ["sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; echo now >/note; httpd -f"])
     engine.client.api.start("ada")
-    check = checks.check("ending", container("ada").file("/note", equals="now"))
+    conditions = [container("ada").file("/note", equals="now"), container("ada").reaches("localhost:80")]
+    check = checks.check("ending", *conditions)
     watcher = Watcher(check)
     assert not check.done
     made = engine.client.api.exec_create("ada", ["touch", "/go"])

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 from labkit.lab.conditions.facts import Facts, Key, Missing, NotReadable
 
-__all__ = ["Condition", "Reading", "Seen"]
+__all__ = ["NEVER", "OFTEN", "SELDOM", "Condition", "Reading", "Seen"]
+
+NEVER, OFTEN, SELDOM = 0, 1, 4
+"""How often to look at what changes without an event: not at all, each time, each fourth time, since somebody is called."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,15 @@ class Reading:
 class Condition:
     """Something that is wanted of the engine.
 
-    *keys*: the objects that it depends on, whose events make it worth another look.  *polled*: it can also change without an
-    event.  *see* looks, and may let `Missing` and `NotReadable` through.
+    *keys*: the objects that it depends on, whose events make it worth another look.  *polled*: how often, if it can also
+    change without an event.  *see* looks, and may let `Missing` and `NotReadable` through.
     """
 
     looked_at: str
     expected: str
     keys: frozenset[Key]
     see: Callable[[Facts], Seen] = field(repr=False)
-    polled: bool = False
+    polled: int = NEVER
 
     def read(self, facts: Facts) -> Reading:
         """Look.  What is not there, or cannot be read, is a failed reading; raises `Unanswered` where no engine answers."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.base import NEVER, OFTEN, SELDOM, Condition, Seen
 from labkit.lab.conditions.facts import Facts, Found, Key
 from labkit.lab.conditions.files import Wanted, in_container
 from labkit.lab.conditions.reaching import place, way
@@ -42,7 +42,7 @@ class Container(Settings):
         expected: str,
         see: Callable[[Facts, Found], Seen],
         *,
-        polled: bool = False,
+        polled: int = NEVER,
         also: Iterable[Key] = (),
     ) -> Condition:
         def look(facts: Facts) -> Seen:
@@ -77,7 +77,7 @@ class Container(Settings):
             "state",
             state,
             lambda facts, found: Seen(_status(found), ok=_status(found) == state),
-            polled=state in ("restarting", "removing", "dead"),
+            polled=OFTEN if state in ("restarting", "removing", "dead") else NEVER,
         )
 
     def exited(self, code: int) -> Condition:
@@ -117,7 +117,7 @@ class Container(Settings):
             return Seen(str(count), ok=count == wanted or (at_least is not None and count > wanted))
 
         expected = str(wanted) if at_least is None else f"{wanted} or more"
-        return self._that("restarts by its policy", expected, see, polled=True)
+        return self._that("restarts by its policy", expected, see, polled=OFTEN)
 
     # -- what happened to it
 
@@ -179,7 +179,7 @@ class Container(Settings):
             last = f"its last line is {said[-1][:80]!r}" if said else "nothing"
             return Seen("it says so" if line in said else last, ok=line in said)
 
-        return self._that("log", f"the line {line!r}", see, polled=True)
+        return self._that("log", f"the line {line!r}", see, polled=OFTEN)
 
     def file(
         self, at: str, *, contains: str | None = None, equals: str | None = None, absent: bool = False
@@ -191,7 +191,7 @@ class Container(Settings):
         def see(facts: Facts, found: Found) -> Seen:
             return wanted.seen(lambda: in_container(facts, found, place_, text=needs_text))
 
-        return self._that(f"file {place_}", str(wanted), see, polled=True)
+        return self._that(f"file {place_}", str(wanted), see, polled=OFTEN)
 
     def reaches(self, where: str) -> Condition:
         """From its network, with its names for hosts, something answers at *where*: ``db:5432``, TCP."""
@@ -200,7 +200,7 @@ class Container(Settings):
             f"way to {host}:{port}",
             "an open port",
             lambda facts, found: way(facts, found, host, port),
-            polled=True,
+            polled=SELDOM,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from labkit.engine.references import reference
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.base import NEVER, Condition, Seen
 from labkit.lab.conditions.facts import ANY, Facts, Key
 from labkit.lab.conditions.wanted import name_of
 
@@ -119,5 +119,5 @@ def any_of(*conditions: Condition) -> Condition:
         " or ".join(f"{each.looked_at} {each.expected}" for each in conditions),
         frozenset().union(*(each.keys for each in conditions)),
         look,
-        any(each.polled for each in conditions),
+        min((each.polled for each in conditions if each.polled), default=NEVER),
     )

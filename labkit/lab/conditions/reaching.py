@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.base import SELDOM, Condition, Seen
 from labkit.lab.conditions.facts import ANY, Facts, Found, NotReadable
 from labkit.lab.conditions.wanted import number
 
@@ -79,7 +79,7 @@ def reachable(where: str, *, status: int | None = None) -> Condition:
         answer = _answer(*at, http=status is not None)
         return Seen(answer, ok=answer == expected)
 
-    return Condition(f"address {where}", expected, frozenset({("container", ANY)}), see, polled=True)
+    return Condition(f"address {where}", expected, frozenset({("container", ANY)}), see, polled=SELDOM)
 
 
 def _answer(host: str, port: int, *, http: bool) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.base import NEVER, Condition, Seen
 from labkit.lab.conditions.facts import Facts, Found, Key
 from labkit.lab.conditions.wanted import name_of, number, one_of, path, quantity, text
 from labkit.observe.quantities import ByteSize, CPUs
@@ -29,7 +29,7 @@ class Settings:
         expected: str,
         see: Callable[[Facts, Found], Seen],
         *,
-        polled: bool = False,
+        polled: int = NEVER,
         also: Iterable[Key] = (),
     ) -> Condition: ...
 

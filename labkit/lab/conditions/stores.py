@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.base import NEVER, OFTEN, Condition, Seen
 from labkit.lab.conditions.facts import ANY, Facts, Found, Key
 from labkit.lab.conditions.files import Wanted, in_volume
 from labkit.lab.conditions.wanted import name_of, path
@@ -35,7 +35,7 @@ class _Object:
         expected: str,
         see: Callable[[Facts, Found], Seen],
         *,
-        polled: bool = False,
+        polled: int = NEVER,
         also: Iterable[Key] = (),
     ) -> Condition:
         def look(facts: Facts) -> Seen:
@@ -78,7 +78,7 @@ class Volume(_Object):
         def see(facts: Facts, found: Found) -> Seen:
             return wanted.seen(lambda: in_volume(facts, found, place, text=needs_text))
 
-        return self._that(f"file {place}", str(wanted), see, polled=True)
+        return self._that(f"file {place}", str(wanted), see, polled=OFTEN)
 
     def unused(self) -> Condition:
         """It is there, and no container has it, running or not."""
