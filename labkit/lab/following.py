@@ -91,9 +91,9 @@ class Following:
 
     def events(self) -> list[Event]:
         """Every event so far, oldest first: those heard, and those that the engine has told of and that have not yet come."""
-        remembered = events(self.engine)
-        for event in remembered:
-            self._keep(event)
+        for event in events(self.engine):
+            if self._keep(event) and self._stopped and not self.gone:
+                self._heard.put(event)  # the stream brings it too, but is not the first any more
         return self.heard()
 
     def heard(self) -> list[Event]:
@@ -102,7 +102,9 @@ class Following:
             return [self._log[key] for key in sorted(self._log)]
 
     def _keep(self, event: Event) -> bool:
-        """Take note of *event*; whether it is a new one."""
+        """Take note of *event*; whether it is a new one, and something was done."""
+        if not _counts(event):
+            return False
         key = (event.nano, event.kind, event.id, event.action)
         with self._lock:
             if key in self._log:
@@ -118,10 +120,8 @@ class Following:
         lost = time.monotonic()
         while not stopped.is_set():
             with suppress(Exception):  # whatever a daemon that goes away makes of a stream
-                for event in self._events():
+                for event in self._events(stopped):
                     self._heard.put(event)
-                    if stopped.is_set():
-                        return
             if self.answers:
                 self.answers, lost = False, time.monotonic()
                 self._heard.put(None)
@@ -129,7 +129,7 @@ class Following:
                 stopped.set()
             stopped.wait(RETRY)
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self, stopped: threading.Event) -> Iterator[Event]:
         """What happens, from where we were; the stream stands when it is given, so that nothing is missed."""
         with self._lock:
             since = max(self._log, default=(10**9,))[0]
@@ -137,9 +137,9 @@ class Following:
         self._stream = self.engine.client.events(since=moment, decode=True)
         self.answers = True
         self._heard.put(None)
-        for raw in self._stream:
+        for raw in () if stopped.is_set() else self._stream:
             event = Event.read(raw)
-            if _counts(event) and self._keep(event):
+            if self._keep(event):
                 yield event
 
     # -- one thread tells

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -407,7 +407,38 @@ def test_what_is_not_an_event_of_ours_is_kept_out(monkeypatch: pytest.MonkeyPatc
     ]
     engine = SimpleNamespace(client=SimpleNamespace(events=lambda **_: iter(raw)), url="tcp://nowhere")
     followed = following.Following(cast("Engine", engine))
-    assert [event.action for event in followed._events()] == ["start"]
+    assert [event.action for event in followed._events(threading.Event())] == ["start"]
+
+
+def test_an_event_that_a_check_has_asked_for_is_told_to_the_others() -> None:
+    """Who looks just now may learn of an event before the stream brings it; everybody hears it, and once."""
+    raw = {"timeNano": 7, "Type": "container", "Action": "die", "Actor": {"ID": "1", "Attributes": {}}}
+    late, heard, over, told = threading.Event(), threading.Event(), threading.Event(), list[str]()
+
+    def stream(**_: object) -> Iterator[dict[str, Any]]:
+        late.wait(10)
+        yield {**raw}
+        yield {**raw, "timeNano": 8, "Action": "start"}
+        over.wait(10)
+
+    def listen(batch: Sequence[Event], turned: bool) -> None:
+        told.extend(event.action for event in batch)
+        if "start" in told:
+            heard.set()
+
+    client = SimpleNamespace(
+        events=stream,
+        info=lambda: {"SystemTime": "2001-01-01T00:00:00Z"},
+        api=SimpleNamespace(events=lambda **_: [{**raw}]),
+    )
+    followed = following.Following(cast("Engine", SimpleNamespace(client=client, url="tcp://nowhere")))
+    followed.subscribe(listen)
+    assert [event.action for event in followed.events()] == ["die"]
+    late.set()
+    assert heard.wait(10) and told == ["die", "start"]
+    followed.stop()
+    over.set()
+    until_ended()
 
 
 def test_a_session_counts_what_is_done_with_its_checks(
