@@ -90,7 +90,7 @@ class Check(Shown):
     def look(self) -> bool:
         """Look now; whether it is `done`."""
         self._rounds.read(self._watch)
-        self._turn()
+        self._changed()  # who follows may have heard nothing yet, and then finds nothing new
         return self.done
 
     def follow(self, changed: Callable[[], None] = lambda: None) -> None:

@@ -379,6 +379,17 @@ def test_on_a_shared_engine_what_was_there_before_is_nobodys_fault(engine: Engin
         checks.close()
 
 
+def test_what_a_look_has_found_is_shown(engine: Engine, checks: Checks) -> None:
+    """Who asks for a hint looks, maybe before the event has come; the live view shows what was seen then."""
+    check, shown = checks.check("ending", container("ada").exists()), list[bool]()
+    check.follow(lambda: shown.append(check.done))
+    with checks.rounds._lock:  # so the thread that follows comes second
+        create(engine, "ada")
+        assert check.look()
+    settled(checks)
+    assert shown[-1]
+
+
 def test_a_repeated_check_takes_over(engine: Engine, checks: Checks) -> None:
     """The check that was made before, of the same exercise, stays as it was."""
     first = checks.check("ending", container("ada").exists())
