@@ -9,7 +9,7 @@ from typing import Any
 import labkit
 from labkit.engine import Engine
 from labkit.lab import container
-from labkit.lab.checks import Checks
+from labkit.lab.checking.checks import Checks
 from labkit.widgets import marks
 from tests.bench import Row, p95, row
 

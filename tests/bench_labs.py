@@ -13,7 +13,7 @@ from pathlib import Path
 import labkit.lab
 from labkit.lab import Session
 from labkit.lab.changes import Changes, Looks
-from labkit.lab.snapshots import look
+from labkit.lab.changes.snapshots import look
 from tests.bench import ROUNDS, Row, row, timed
 
 LAB = "30-container-states"

@@ -13,7 +13,7 @@ import pytest
 
 import labkit
 from labkit import faults, paths
-from labkit.lab import rules
+from labkit.lab.authoring import rules
 from tests.kernel_budget import kernel_budget  # noqa: F401 - a fixture
 from tests.notebooks import LABS, PAGES, ROOT, RUNBOOKS, each, jupyter_environ
 
@@ -70,5 +70,5 @@ def test_runbook_gives_its_outputs_again(path: Path, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("path", each(PAGES + LABS + RUNBOOKS))
 def test_notebook_keeps_the_house_rules(path: Path) -> None:
-    """A notebook of any kind keeps every rule of `labkit.lab.rules`; what it breaks is told in words."""
+    """A notebook of any kind keeps every rule of `labkit.lab.authoring.rules`; what it breaks is told in words."""
     assert rules.violations(path) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.lab.listings import page_updated, updated
+from labkit.lab.authoring.listings import page_updated, updated
 from tests.notebooks import LABS, PAGES, RUNBOOKS, load
 
 ROOT = Path(__file__).parent.parent

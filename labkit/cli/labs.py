@@ -11,8 +11,8 @@ import typer
 from labkit.cli.shared import AsJson
 
 if TYPE_CHECKING:
-    from labkit.lab.inspection import Report
-    from labkit.lab.proving import Trial
+    from labkit.lab.authoring.inspection import Report
+    from labkit.lab.authoring.proving import Trial
 
 __all__ = ["commands", "making"]
 
@@ -28,8 +28,8 @@ def check_labs(
     as_json: AsJson = False,
 ) -> None:
     """Prove that the checks of labs cannot be fooled, and that the labs keep the house rules; exit code 1 if not."""
-    from labkit.lab.inspection import every, find, inspect
-    from labkit.lab.sittings import need_engine
+    from labkit.lab.authoring.inspection import every, find, inspect
+    from labkit.lab.authoring.sittings import need_engine
 
     paths = [find(name) for name in labs] if labs else every()
     need_engine()
@@ -53,8 +53,8 @@ def new_lab(
     ] = None,
 ) -> None:
     """Make a lab that works and keeps every house rule; its prose tells what belongs where."""
-    from labkit.lab import listings
-    from labkit.lab.skeletons import new
+    from labkit.lab.authoring import listings
+    from labkit.lab.authoring.skeletons import new
 
     path = new(name, folder) if folder else new(name)
     if not folder:

@@ -21,10 +21,10 @@ from labkit.engine.images import catalogue
 from labkit.engine.processes import Process
 from labkit.engine.references import resolve
 from labkit.errors import UsageError
-from labkit.lab import book
 from labkit.lab.commands import readable_commands
+from labkit.lab.notebooks import book
+from labkit.lab.notebooks.ran import record
 from labkit.lab.progress import Progress
-from labkit.lab.ran import record
 from labkit.lab.sessions import Session
 from labkit.lab.tidying import check_name, inventory, reserve, resume
 

@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 
 from labkit import paths
 from labkit.errors import LabkitError
-from labkit.lab import book
-from labkit.lab.book import Book
+from labkit.lab.notebooks import book
+from labkit.lab.notebooks.book import Book
 
 __all__ = ["Progress", "Tally", "file", "learner", "tallies"]
 

@@ -8,20 +8,20 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from labkit.errors import Refused, UsageError
-from labkit.lab import cells, evidence, needs, registries, speeds, tidying, tracing, waiting
+from labkit.lab import evidence, needs, registries, speeds, tidying, tracing, waiting
 from labkit.lab.binding import Bound
 from labkit.lab.changes import Changes, Looks
-from labkit.lab.checks import Check, Checks
+from labkit.lab.checking import Check, Checks, Hint, Solution
 from labkit.lab.conditions import Condition
 from labkit.lab.drawn import Drawn
-from labkit.lab.hints import Hint, Solution
+from labkit.lab.notebooks import cells
 from labkit.lab.predictions import OPEN, Prediction, predict
 from labkit.lab.showing import Shown
-from labkit.lab.traces import Trace
+from labkit.lab.tracing import Trace
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
-    from labkit.lab.book import Book
+    from labkit.lab.notebooks.book import Book
     from labkit.lab.progress import Progress
 
 __all__ = ["Session"]

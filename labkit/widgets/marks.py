@@ -7,8 +7,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from labkit.lab.checks import Check
-from labkit.lab.hints import markdown
+from labkit.lab.checking.checks import Check
+from labkit.lab.checking.hints import markdown
 
 __all__ = ["Marks", "view"]
 

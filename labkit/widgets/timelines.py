@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import drawsvg as draw
 
 from labkit.engine import Engine
-from labkit.lab.ran import ran, record
+from labkit.lab.notebooks.ran import ran, record
 from labkit.observe import timelines
 from labkit.observe.timelines import OUTSIDE, Moment, Timeline
 from labkit.widgets.pictures import WIDTH, Picture, composed, hint, label, paragraph

@@ -8,7 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from labkit.lab.traces import BEGIN, HEADINGS, Step, Trace
+from labkit.lab.tracing.traces import BEGIN, HEADINGS, Step, Trace
 
 __all__ = ["Tabs", "view"]
 

@@ -16,7 +16,7 @@ import pytest
 
 from labkit.errors import LabkitError
 from labkit.lab import progress
-from labkit.lab.book import Book, find
+from labkit.lab.notebooks.book import Book, find
 from labkit.lab.progress import Progress
 from labkit.lab.transcripts import Transcript
 from tests.notebooks import ROOT
@@ -91,7 +91,7 @@ def test_many_kernels_write_at_once(file: Path) -> None:
     """Eight processes that begin together lose nothing of what each notes, and say nothing."""
     code = f"""if True:
         from labkit.lab.progress import Progress
-        from labkit.lab.book import find
+        from labkit.lab.notebooks.book import find
         kept = Progress(find({LAB!r}))
         for number in range(25):
             kept.hinted("ending", number + 100 * int(__import__("sys").argv[1]))

@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit.errors import LabkitError, UsageError
-from labkit.lab import book, cells
+from labkit.lab.notebooks import book, cells
 from tests.notebooks import ROOT, jupyter_environ
 
 OPEN = 'import labkit.lab\nlab = labkit.lab.open("77-mine", name=name, image=image)'

@@ -12,11 +12,11 @@ from playwright.sync_api import Page, sync_playwright
 
 from labkit.engine import Engine
 from labkit.lab import container
-from labkit.lab.checks import Checks
-from labkit.lab.exercises import Exercise
+from labkit.lab.checking.checks import Checks
+from labkit.lab.notebooks.exercises import Exercise
 from labkit.lab.predictions import Prediction, predict
 from labkit.widgets import marks, predictions
-from tests.lab.test_checks import RECORDED, Notes, create
+from tests.lab.checking.test_checks import RECORDED, Notes, create
 from tests.notebooks import ROOT
 from tests.test_browser import CHROMIUM
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from labkit.lab.repeating import Performed
-from labkit.lab.traces import Command, Step, Trace
+from labkit.lab.tracing.repeating import Performed
+from labkit.lab.tracing.traces import Command, Step, Trace
 from labkit.widgets.traces import view
 from tests.widgets.test_marks import SHOTS, browser, mount, page
 
