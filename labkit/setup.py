@@ -23,6 +23,8 @@ LAB_PACK = "debian-13"
 LAB_IMAGES = ("busybox",)
 TEST_PACKS = ("debian-13", "debian-12")
 TEST_IMAGES = ("busybox",)
+STORED_FOR_TESTS = ("busybox", "debian", "postgres", "redis")
+"""What some tests and labs take from the store."""
 
 
 def for_labs(tell: Tell, wanted: Sequence[str] = LAB_IMAGES) -> None:
@@ -43,6 +45,7 @@ def for_tests(tell: Tell) -> None:
     for name in TEST_PACKS:
         _pack(name, tell)
         _images(name, TEST_IMAGES, tell)
+    images.get(STORED_FOR_TESTS, tell)
 
 
 def need_private_engine() -> None:

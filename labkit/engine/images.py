@@ -314,6 +314,7 @@ def prepared_with(names: Sequence[str], pack: Pack, progress: Progress = lambda 
     if prepared.find(state) is None:
         with _locked(progress):
             if prepared.find(state) is None:
+                progress(f"making an engine ready with {', '.join(image.name for image in images)}")
                 engine: Sandbox = open_sandbox(name=f"{BUILDER}-{os.getpid()}", pack=pack.name)
                 with engine:
                     load(engine, names)

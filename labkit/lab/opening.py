@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from labkit.engine import open_engine, provider_wanted
-from labkit.engine.images import catalogue
+from labkit.engine import open_engine, packs, provider_wanted
+from labkit.engine.images import catalogue, prepared_with
 from labkit.engine.processes import Process
 from labkit.engine.references import resolve
 from labkit.errors import UsageError
@@ -103,6 +103,8 @@ def _place() -> Place:
 def _engine(lab: str, images: list[str], place: Place) -> Engine:
     if provider_wanted() != "sandbox":
         return open_engine(name=lab, images=images)
+    if images:  # once on a machine; with images to build it takes a minute
+        prepared_with(images, packs.find(), print)
     name = re.sub(r"[^A-Za-z0-9]+", "-", lab)[:31].strip("-") or "lab"  # what a host can be called
     return open_engine(name=name, images=images, owner=place.process.pid, key=f"{lab} in {place.key}")
 

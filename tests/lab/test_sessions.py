@@ -120,3 +120,12 @@ def test_functions_are_bound_with_their_signature(session: labkit.lab.Session) -
 
     assert list(inspect.signature(session.until).parameters) == ["container", "wanted", "restarts", "seconds"]
     assert "Wait until" in str(session.until.__doc__)
+
+
+@pytest.mark.usefixtures("own_folders")
+def test_the_first_time_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """What takes long once on a machine says what it is doing; the second time there is nothing to tell."""
+    labkit.lab.open(LAB, name="ada", image="busybox:lab").close()
+    assert "ready with busybox\n" in capsys.readouterr().out
+    labkit.lab.open(LAB, name="ada", image="busybox:lab").close()
+    assert "busybox" not in capsys.readouterr().out
