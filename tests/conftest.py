@@ -37,8 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules that ask for the longest time come first, so that no worker is left alone with one at the end."""
     longest: dict[Path, float] = {}
     for item in items:
-        asked = item.get_closest_marker("timeout")
-        longest[item.path] = max(longest.get(item.path, 0), asked.args[0] if asked else 0)
+        asked, usual = item.get_closest_marker("timeout"), float(item.config.getini("timeout"))
+        longest[item.path] = max(longest.get(item.path, usual), asked.args[0] if asked else 0)
     items.sort(key=lambda item: -longest[item.path])
 
 
