@@ -197,7 +197,7 @@ def test_a_runbook_tells_its_parameters() -> None:
         "Exit code 137: who killed it?",
         "Risk: changes state with apply",
         "--container the container to look at container on the engine default: web",
-        "size, such as 512m or none default: none",
+        "amount of memory that the engine's host has, such as 512m or none default: none",
         "--apply carry the plan out; without this, nothing is changed true or false default: false",
     ):
         assert wanted in told
