@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from labkit.lab.conditions.facts import Facts, Key, Missing, NotReadable
+from labkit.lab.conditions.facts import Facts, Found, Key, Missing, NotReadable
 
-__all__ = ["NEVER", "OFTEN", "SELDOM", "Condition", "Reading", "Seen"]
+__all__ = ["NEVER", "OFTEN", "SELDOM", "Condition", "Object", "Reading", "Seen"]
 
 NEVER, OFTEN, SELDOM = 0, 1, 4
 """How often to look at what changes without an event: not at all, each time, each fourth time, since somebody is called."""
@@ -63,3 +64,43 @@ class Condition:
         except (LookupError, TypeError, ValueError, tarfile.TarError) as odd:  # an answer of another form
             seen = Seen(f"not readable ({type(odd).__name__}: {odd})", ok=False)
         return Reading(self.looked_at, " ".join(seen.saw.split()), self.expected, seen.ok)
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object of a *kind* by its *name*; each public method makes a condition of it."""
+
+    kind: ClassVar[str]
+    name: str
+
+    def _that(
+        self,
+        what: str,
+        expected: str,
+        see: Callable[[Facts, Found], Seen],
+        *,
+        polled: int = NEVER,
+        also: Iterable[Key] = (),
+    ) -> Condition:
+        """*what* of it is as *expected*; *see* tells, *also* depends on those objects."""
+
+        def look(facts: Facts) -> Seen:
+            return see(facts, getattr(facts, self.kind)(self.name))
+
+        looked_at = f"{self.kind} {self.name}" + (f", {what}" if what else "")
+        return Condition(looked_at, expected, frozenset({(self.kind, self.name), *also}), look, polled)
+
+    def exists(self) -> Condition:
+        """It is there."""
+        return self._that("", "there", lambda facts, found: Seen("there", ok=True))
+
+    def absent(self) -> Condition:
+        """It is not there.  True before anything was done: ask for something else beside it."""
+
+        def look(facts: Facts) -> Seen:
+            there = facts.has(self.kind, self.name)
+            return Seen("there" if there else f"no such {self.kind}", ok=not there)
+
+        return Condition(
+            f"{self.kind} {self.name}", f"no such {self.kind}", frozenset({(self.kind, self.name)}), look
+        )

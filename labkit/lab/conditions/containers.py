@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from labkit.errors import UsageError
 from labkit.lab.conditions.base import NEVER, OFTEN, SELDOM, Condition, Seen
-from labkit.lab.conditions.facts import Facts, Found, Key
+from labkit.lab.conditions.facts import Facts, Found
 from labkit.lab.conditions.files import Wanted, in_container
 from labkit.lab.conditions.reaching import place, way
 from labkit.lab.conditions.settings import Settings
@@ -30,26 +29,8 @@ def container(name: str) -> Container:
     return Container(name_of("container", name))
 
 
-@dataclass(frozen=True)
 class Container(Settings):
     """A container by its name.  Each method makes a condition; the arguments are checked there and then (`UsageError`)."""
-
-    name: str
-
-    def _that(
-        self,
-        what: str,
-        expected: str,
-        see: Callable[[Facts, Found], Seen],
-        *,
-        polled: int = NEVER,
-        also: Iterable[Key] = (),
-    ) -> Condition:
-        def look(facts: Facts) -> Seen:
-            return see(facts, facts.container(self.name))
-
-        keys = frozenset({("container", self.name), *also})
-        return Condition(f"container {self.name}, {what}", expected, keys, look, polled)
 
     # -- its state and end
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import Condition, Seen
-from labkit.lab.conditions.facts import Facts, Found, Key, Missing, NotReadable
+from labkit.lab.conditions.base import Condition, Object, Seen
+from labkit.lab.conditions.facts import Facts, Found, Missing, NotReadable
 from labkit.lab.conditions.files import MOST, Wanted
 from labkit.lab.conditions.wanted import name_of, number, path, quantity, text
 from labkit.observe.quantities import ByteSize
@@ -42,33 +41,10 @@ def image(name: str) -> Image:
     return Image(name_of("image", name))
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(Object):
     """An image by its reference.  Each method makes a condition."""
 
-    name: str
-
-    def _that(
-        self, what: str, expected: str, see: Callable[[Facts, Found], Seen], *, also: Iterable[Key] = ()
-    ) -> Condition:
-        def look(facts: Facts) -> Seen:
-            return see(facts, facts.image(self.name))
-
-        keys = frozenset({("image", self.name), *also})
-        return Condition(f"image {self.name}" + (f", {what}" if what else ""), expected, keys, look)
-
-    def exists(self) -> Condition:
-        """The engine has it."""
-        return self._that("", "there", lambda facts, found: Seen("there", ok=True))
-
-    def absent(self) -> Condition:
-        """The engine does not have it.  True before anything was done: ask for something else beside it."""
-
-        def look(facts: Facts) -> Seen:
-            there = facts.has("image", self.name)
-            return Seen("there" if there else "no such image", ok=not there)
-
-        return Condition(f"image {self.name}", "no such image", frozenset({("image", self.name)}), look)
+    kind = "image"
 
     def layers(self, count: int | None = None, *, at_most: int | None = None) -> Condition:
         """It has so many layers (*count*), or *at_most* so many.  Empty ones, of metadata alone, do not count."""

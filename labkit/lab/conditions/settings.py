@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import posixpath
-from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import NEVER, Condition, Seen
-from labkit.lab.conditions.facts import Facts, Found, Key
+from labkit.lab.conditions.base import Condition, Object, Seen
+from labkit.lab.conditions.facts import Facts, Found
 from labkit.lab.conditions.wanted import name_of, number, one_of, path, quantity, text
 from labkit.observe.quantities import ByteSize, CPUs
 
@@ -19,19 +18,10 @@ __all__ = ["Settings"]
 POLICIES = ("no", "on-failure", "always", "unless-stopped")
 
 
-class Settings:
+class Settings(Object):
     """The half of a container's conditions that its settings answer."""
 
-    @abstractmethod
-    def _that(
-        self,
-        what: str,
-        expected: str,
-        see: Callable[[Facts, Found], Seen],
-        *,
-        polled: int = NEVER,
-        also: Iterable[Key] = (),
-    ) -> Condition: ...
+    kind = "container"
 
     def limited(
         self, *, memory: str | int | None = None, cpus: str | float | None = None, pids: int | None = None

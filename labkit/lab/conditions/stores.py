@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import ClassVar
 
-from labkit.lab.conditions.base import NEVER, OFTEN, Condition, Seen
-from labkit.lab.conditions.facts import ANY, Facts, Found, Key
+from labkit.lab.conditions.base import OFTEN, Condition, Object, Seen
+from labkit.lab.conditions.facts import ANY, Facts, Found
 from labkit.lab.conditions.files import Wanted, in_volume
 from labkit.lab.conditions.wanted import name_of, path
 
@@ -24,43 +22,7 @@ def network(name: str) -> Network:
     return Network(name_of("network", name))
 
 
-@dataclass(frozen=True)
-class _Object:
-    kind: ClassVar[str]
-    name: str
-
-    def _that(
-        self,
-        what: str,
-        expected: str,
-        see: Callable[[Facts, Found], Seen],
-        *,
-        polled: int = NEVER,
-        also: Iterable[Key] = (),
-    ) -> Condition:
-        def look(facts: Facts) -> Seen:
-            return see(facts, getattr(facts, self.kind)(self.name))
-
-        looked_at = f"{self.kind} {self.name}" + (f", {what}" if what else "")
-        return Condition(looked_at, expected, frozenset({(self.kind, self.name), *also}), look, polled)
-
-    def exists(self) -> Condition:
-        """It is there."""
-        return self._that("", "there", lambda facts, found: Seen("there", ok=True))
-
-    def absent(self) -> Condition:
-        """It is not there.  True before anything was done: ask for something else beside it."""
-
-        def look(facts: Facts) -> Seen:
-            there = facts.has(self.kind, self.name)
-            return Seen("there" if there else f"no such {self.kind}", ok=not there)
-
-        return Condition(
-            f"{self.kind} {self.name}", f"no such {self.kind}", frozenset({(self.kind, self.name)}), look
-        )
-
-
-class Volume(_Object):
+class Volume(Object):
     """A volume by its name.  Each method makes a condition."""
 
     kind = "volume"
@@ -105,7 +67,7 @@ class Volume(_Object):
         return see
 
 
-class Network(_Object):
+class Network(Object):
     """A network by its name.  Each method makes a condition."""
 
     kind = "network"
