@@ -1,10 +1,12 @@
 """Every error that labkit shows a user: one small tree, each with what was seen and what to try.
 
 An error stores its parts; the message is built in ``__str__``.  ``exit_code`` is what the command line
-returns for it (the table is in CONTRIBUTING.md).
+returns for it (the table is in README.md).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 __all__ = [
     "ApplyUnverified",
@@ -15,6 +17,7 @@ __all__ = [
     "PackBroken",
     "Refused",
     "UsageError",
+    "no_such",
 ]
 
 
@@ -50,6 +53,31 @@ class UsageError(LabkitError):
     """The caller asked for something that cannot be: a bad name, option or parameter.  Nothing was touched."""
 
     exit_code = 2
+
+
+def no_such(
+    what: str,
+    given: object,
+    known: Iterable[str],
+    *,
+    otherwise: str = "none",
+    try_: str = "{}",
+    far: str = "",
+) -> UsageError:
+    """An error for a name that nothing has: tells all that are *known*, and *try_* with the nearest of them for ``{}``.
+
+    *otherwise*: what is expected where nothing is known; *far*: what to try where nothing is near.
+    """
+    from difflib import get_close_matches  # for mistakes alone
+
+    names = list(known)
+    near = get_close_matches(str(given), names, 1)
+    return UsageError(
+        f"there is no such {what}",
+        seen=repr(given),
+        expected=", ".join(names) or otherwise,
+        try_=try_.format(near[0]) if near else far,
+    )
 
 
 class EngineUnreachable(LabkitError):

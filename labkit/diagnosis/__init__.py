@@ -7,12 +7,11 @@ A diagnosis is a module with ``diagnose(engine, container) -> Finding``; its fil
 from __future__ import annotations
 
 import pkgutil
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from labkit.diagnosis.findings import Finding
-from labkit.errors import UsageError
+from labkit.errors import no_such
 from labkit.observe.records import Evidence
 
 if TYPE_CHECKING:
@@ -42,6 +41,5 @@ def names() -> list[str]:
 def get(name: str) -> Diagnosis:
     """The diagnosis called *name*.  Raises `UsageError`, with the nearest name, when there is none."""
     if name not in names():
-        near = get_close_matches(name, names(), n=1)
-        raise UsageError("no such diagnosis", seen=repr(name), expected=" or ".join(near or names()))
+        raise no_such("diagnosis", name, names())
     return cast(Diagnosis, import_module(f"{__name__}.{name.replace('-', '_')}"))

@@ -24,7 +24,7 @@ from labkit.engine import archives, packs, prepared
 from labkit.engine.failures import translated
 from labkit.engine.locks import working
 from labkit.engine.packs import Pack, Progress, debootstrap
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, UsageError, no_such
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -101,12 +101,7 @@ def _known(names: Sequence[str]) -> list[Image]:
     images = catalogue()
     for name in names:
         if name not in images:
-            import difflib
-
-            near = difflib.get_close_matches(name, images, 1)
-            raise UsageError(
-                "no such lab image", seen=repr(name), expected=", ".join(images), try_=near[0] if near else ""
-            )
+            raise no_such("lab image", name, images)
     return [images[name] for name in dict.fromkeys(names)]
 
 

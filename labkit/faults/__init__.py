@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from labkit import labels
-from labkit.errors import Refused, UsageError
+from labkit.errors import Refused, UsageError, no_such
 from labkit.faults.variants import Variant
 
 if TYPE_CHECKING:
@@ -56,8 +55,7 @@ def names() -> list[str]:
 def get(name: str) -> Fault:
     """The fault called *name*.  Raises `UsageError`, with the nearest name, when there is none."""
     if name not in names():
-        near = get_close_matches(name, names(), n=1)
-        raise UsageError("no such fault", seen=repr(name), expected=" or ".join(near or names()))
+        raise no_such("fault", name, names())
     return cast(Fault, import_module(f"{__name__}.{name.replace('-', '_')}"))
 
 

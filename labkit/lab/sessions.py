@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from labkit.errors import Refused, UsageError
+from labkit.errors import Refused, no_such
 from labkit.lab import evidence, needs, registries, speeds, tidying, tracing, waiting
-from labkit.lab.binding import Bound
+from labkit.lab.binding import Bound, Drawn
 from labkit.lab.changes import Changes, Looks
 from labkit.lab.checking import Check, Checks, Hint, Solution
 from labkit.lab.conditions import Condition
-from labkit.lab.drawn import Drawn
 from labkit.lab.notebooks import cells
 from labkit.lab.predictions import OPEN, Prediction, predict
 from labkit.lab.showing import Shown
@@ -142,12 +140,13 @@ class Session(Shown):
         sections = self.book.sections
         if isinstance(section, str) and section in sections:
             return sections[section]
-        near = get_close_matches(str(section), sections, 1)
-        raise UsageError(
-            "there is no such section to restore",
-            seen=repr(section),
-            expected=", ".join(sections) or "none: no section of this lab needs anything",
-            try_=f"lab.restore({near[0]!r})" if near else "lab.reset()",
+        raise no_such(
+            "section to restore",
+            section,
+            sections,
+            otherwise="none: no section of this lab needs anything",
+            try_="lab.restore({!r})",
+            far="lab.reset()",
         )
 
     def tidy(self) -> None:

@@ -9,6 +9,7 @@ import traitlets
 
 from labkit.lab.checking.checks import Check
 from labkit.lab.checking.hints import markdown
+from labkit.widgets.elements import page
 
 __all__ = ["Marks", "view"]
 
@@ -21,7 +22,7 @@ def view(check: Check) -> Marks:
 class Marks(anywidget.AnyWidget):
     """The live view of a *check*.  ``shown`` is all that the page knows: the solution is not among it until it was asked for."""
 
-    _esm = """
+    _esm = page("""
     const STYLE = `
     .lk-check { border-left: 4px solid var(--lk-tone); padding: 2px 12px; margin: 4px 0;
       font: 13px var(--jp-ui-font-family, system-ui, sans-serif);
@@ -44,18 +45,6 @@ class Marks(anywidget.AnyWidget):
       border-radius: 3px; padding: 2px 8px; cursor: pointer; }
     .lk-check button:focus-visible, .lk-check summary:focus-visible { outline: 2px solid var(--jp-brand-color1, Highlight); }
     .lk-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }`;
-
-    function make(tag, name, ...children) {
-      const node = document.createElement(tag);
-      if (name) node.className = name;
-      node.append(...children);
-      return node;
-    }
-
-    function ours(node) {  // its keys are not the notebook's commands
-      node.setAttribute("data-lm-suppress-shortcuts", "true");
-      return node;
-    }
 
     function render({ model, el }) {
       const style = make("style", "", STYLE), box = make("section", "lk-check");
@@ -120,7 +109,7 @@ class Marks(anywidget.AnyWidget):
       return () => model.off("change:shown", draw);
     }
     export default { render };
-    """
+    """)
     shown = traitlets.Dict().tag(sync=True)
 
     def __init__(self, check: Check) -> None:

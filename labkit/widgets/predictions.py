@@ -9,6 +9,7 @@ import traitlets
 
 from labkit.errors import LabkitError
 from labkit.lab.predictions import Prediction
+from labkit.widgets.elements import page
 
 __all__ = ["Question", "view"]
 
@@ -21,7 +22,7 @@ def view(prediction: Prediction) -> Question:
 class Question(anywidget.AnyWidget):
     """The live view of a *prediction*: a form until it is committed, then the answer, then the grade."""
 
-    _esm = """
+    _esm = page("""
     const STYLE = `
     .lk-question { border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 4px; padding: 6px 12px 8px; margin: 4px 0;
       font: 13px var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, CanvasText); min-width: 0; }
@@ -39,13 +40,6 @@ class Question(anywidget.AnyWidget):
     .lk-question[data-right=yes] { border-left: 4px solid var(--jp-success-color1, #1a7f37); }
     .lk-question[data-right=no] { border-left: 4px solid var(--jp-warn-color1, #9a6700); }`;
     let count = 0;
-
-    function make(tag, name, ...children) {
-      const node = document.createElement(tag);
-      if (name) node.className = name;
-      node.append(...children);
-      return node;
-    }
 
     function render({ model, el }) {
       const { question, among } = model.get("asked"), group = `lk-question-${count++}`;
@@ -70,8 +64,7 @@ class Question(anywidget.AnyWidget):
       box.append(make("div", "", commit), told);
       form.append(box);
       el.append(make("style", "", STYLE), form);
-      // their keys are not the notebook's commands
-      for (const control of [...inputs, commit]) control.setAttribute("data-lm-suppress-shortcuts", "true");
+      [...inputs, commit].forEach(ours);
       form.addEventListener("submit", event => {
         event.preventDefault();
         const answer = among.length ? inputs.findIndex(input => input.checked) : inputs[0].value;
@@ -91,7 +84,7 @@ class Question(anywidget.AnyWidget):
       return () => model.off("change:shown", draw);
     }
     export default { render };
-    """
+    """)
     asked = traitlets.Dict().tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 

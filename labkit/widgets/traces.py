@@ -9,6 +9,7 @@ import anywidget
 import traitlets
 
 from labkit.lab.tracing.traces import BEGIN, HEADINGS, Step, Trace
+from labkit.widgets.elements import page
 
 __all__ = ["Tabs", "view"]
 
@@ -21,7 +22,7 @@ def view(trace: Trace) -> Tabs:
 class Tabs(anywidget.AnyWidget):
     """The live view of a *trace*.  ``shown`` is all that the page knows."""
 
-    _esm = """
+    _esm = page("""
     const STYLE = `
     .lk-trace { border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 4px; margin: 4px 0; max-width: 72em;
       font: 13px var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, CanvasText); }
@@ -43,12 +44,6 @@ class Tabs(anywidget.AnyWidget):
     .lk-trace .lk-code { margin: 6px 0; font-weight: 600; }`;
     let count = 0;
 
-    function make(tag, name, ...children) {
-      const node = document.createElement(tag);
-      if (name) node.className = name;
-      node.append(...children);
-      return node;
-    }
     const row = (ms, ...what) => make("div", "lk-row", make("span", "lk-ms", ms), make("div", "", ...what));
     const code = text => make("code", "", text);
 
@@ -114,7 +109,7 @@ class Tabs(anywidget.AnyWidget):
       el.append(make("style", "", STYLE), box);
     }
     export default { render };
-    """
+    """)
     shown = traitlets.Dict().tag(sync=True)
 
     def __init__(self, trace: Trace) -> None:

@@ -10,7 +10,7 @@ import pytest
 from labkit import widgets
 from labkit.engine import Engine
 from labkit.lab import Session
-from labkit.lab.drawn import Drawn
+from labkit.lab.binding import Drawn
 
 NAMES = sorted(name for name, each in vars(Session).items() if isinstance(each, Drawn))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import UsageError
+from labkit.errors import UsageError, no_such
 from labkit.lab.authoring.proving import Proof, Trial, prove
 from labkit.lab.authoring.rules import kind, violations
 from labkit.lab.notebooks.book import FOLDER, load
@@ -67,10 +66,4 @@ def find(name: str) -> Path:
     known = {path.stem: path for path in every()}
     if name in known:
         return known[name]
-    near = get_close_matches(name, known, n=1)
-    raise UsageError(
-        "there is no such lab",
-        seen=repr(name),
-        expected=", ".join(known) or f"a notebook in {FOLDER}",
-        try_=near[0] if near else "",
-    )
+    raise no_such("lab", name, known, otherwise=f"a notebook in {FOLDER}")

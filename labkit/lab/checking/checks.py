@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
-from labkit.errors import UsageError
+from labkit.errors import UsageError, no_such
 from labkit.lab.checking.following import Following
 from labkit.lab.checking.hints import Help, Hint, Solution, markdown
 from labkit.lab.checking.rounds import Rounds, Watch
@@ -187,12 +186,8 @@ class Checks:
     def _help(self, exercise: str) -> Help:
         known = self._exercises()
         if exercise not in known:
-            near = get_close_matches(str(exercise), known, 1)
-            raise UsageError(
-                "there is no such exercise",
-                seen=repr(exercise),
-                expected=", ".join(known) or "none: this lab has no exercises",
-                try_=repr(near[0]) if near else "",
+            raise no_such(
+                "exercise", exercise, known, otherwise="none: this lab has no exercises", try_="{!r}"
             )
         return self._helps.setdefault(
             exercise, Help(known[exercise], lambda: self._text(exercise), self._notes)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import UsageError
+from labkit.errors import UsageError, no_such
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -116,13 +115,7 @@ def find(stem: str) -> Book:
     found = [path for path in places if isinstance(stem, str) and "/" not in stem and path.is_file()]
     if not found:
         known = [lab.stem for lab in labs()]
-        near = get_close_matches(str(stem), known, 1)
-        raise UsageError(
-            "there is no such lab",
-            seen=repr(stem),
-            expected=", ".join(known) or f"a notebook in {FOLDER}",
-            try_=near[0] if near else "",
-        )
+        raise no_such("lab", stem, known, otherwise=f"a notebook in {FOLDER}")
     own, copy = Book(stem, found[0]), opened()
     return Book(stem, copy) if copy and copy != own.path and _title(copy) == own.title else own
 
