@@ -78,5 +78,5 @@ $(VENV)/ready-for-tests: $(VENV)/ready requirements-test.txt
 
 clean:
 	@[ ! -x $(BIN)/labkit ] || $(BIN)/labkit uninstall --yes
-	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results notebooks/*-test.ipynb
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results
 	@find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

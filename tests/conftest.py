@@ -14,6 +14,9 @@ import pytest
 import labkit
 from labkit import paths
 from labkit.engine import Engine, packs
+from tests.browser import browser, lab
+
+__all__ = ["browser", "lab"]
 
 os.environ["LABKIT_ZYGOTE"] = (
     "0"  # a process that outlives its starter would be residue; its own tests start some

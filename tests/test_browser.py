@@ -1,155 +1,243 @@
-"""The first lab in a real browser: JupyterLab opens it, runs it, and the picture of the states moves."""
+"""A lab as a learner has it: JupyterLab in a real browser, in light and dark, with somebody at work on the engine outside."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Locator, expect
 
-from tests.notebooks import PAGES, ROOT
-from tests.test_lab_server import Lab, gone
+from tests.browser import SHOTS, Tab, contrasts, notebook, opened
+from tests.notebooks import PAGES, ROOT, load
+from tests.test_lab_server import Lab
 
-CHROMIUM = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
+pytestmark = pytest.mark.timeout(400)
+
 LAB = ROOT / "notebooks/30-container-states.ipynb"
-SHOTS = ROOT / "test-results"
+NEEDED = ["parameters", "live-picture", "ending-check"]
+"""Cells of the lab that stand in the notebook of these tests, beside those of its own."""
 
-READY = """async () => {
-  const app = window.jupyterapp;
-  if (!app) return false;
-  await app.restored;
-  const panel = app.shell.currentWidget;
-  if (!panel || !panel.context) return false;
-  await panel.context.ready;
-  await panel.sessionContext.ready;
-  const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
-  return !!kernel && kernel.connectionStatus === 'connected' && kernel.status === 'idle';
-}"""
-
-
-def await_kernel(page: Page, seconds: float = 90) -> None:
-    """Wait until the notebook is open and its kernel idle (waiting for the idle icon alone is not enough)."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(READY):
-        assert time.monotonic() < end, "the notebook did not become ready"
-        time.sleep(0.1)
-
-
-RUN_ALL = """async () => {
-  const panel = window.jupyterapp.shell.currentWidget;
-  await window.jupyterapp.commands.execute('notebook:run-all-cells');
-  const code = panel.content.widgets.filter(cell => cell.model.type === 'code' && cell.model.sharedModel.source.trim());
-  return code.filter(cell => !cell.model.executionCount).length;
-}"""
-
-
-FAILED = """() => window.jupyterapp.shell.currentWidget.content.widgets
-  .filter(cell => cell.model.type === 'code' && cell.model.outputs.toJSON().some(output => output.output_type === 'error'))
-  .filter(cell => !(cell.model.getMetadata('tags') || []).includes('raises-exception'))
-  .map(cell => cell.model.sharedModel.source)"""
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A `labkit lab` for all tests of this module."""
-    running = Lab()
-    yield running
-    running.end(signal.SIGTERM)
-    assert gone(running)
-
-
-@pytest.fixture(params=["light", "dark"])
-def page(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Page]:
-    """The lab in a page of headless Chromium, in either theme, on a copy of the notebook that may be changed."""
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is missing: `labkit setup --tests` installs it"
-    copy = LAB.with_name(f"{LAB.stem}-{request.param}-{os.getpid()}-test.ipynb")
-    shutil.copy(LAB, copy)
-    try:
-        with sync_playwright() as playwright:
-            context = playwright.chromium.launch_persistent_context(
-                tmp_path,
-                executable_path=chromium,
-                headless=True,
-                args=CHROMIUM,
-                viewport={"width": 1280, "height": 900},
-            )
-            page = context.new_page()
-            page.errors, page.theme = [], request.param  # type: ignore[attr-defined]
-            page.on("pageerror", lambda error: page.errors.append(str(error)))  # type: ignore[attr-defined]
-            page.goto(lab.url.replace(PAGES[0].name, copy.name))
-            await_kernel(page)
-            theme = f"JupyterLab {request.param.title()}"
-            page.evaluate(
-                "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
-            )
-            yield page
-            page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-            SHOTS.mkdir(exist_ok=True)
-            page.screenshot(path=SHOTS / f"lab-{request.param}.png")
-            context.close()
-    finally:
-        copy.unlink()
-
-
-def docker(lab: Lab, *words: str) -> None:
-    """A docker command from outside the notebook, to the engine that this lab's kernel has opened."""
-    command = [sys.executable, "-m", "labkit", "engine", "exec", LAB.stem, "docker", *words]
-    subprocess.run(command, env=lab.environ, check=True, capture_output=True)
-
-
-RUN_TO_MAP = """async () => {
-  const {content: notebook, sessionContext} = window.jupyterapp.shell.currentWidget;
-  const cells = notebook.widgets;
-  const last = cells.findIndex(cell => cell.model.sharedModel.source.includes('StateMachine(lab.engine'));
-  notebook.activeCellIndex = last + 1;
-  await window.jupyterapp.commands.execute('notebook:run-all-above');
-  return last;
-}"""
-
+OWN = {
+    "learner": "%env LABKIT_LEARNER={theme}",
+    "listed": 'guess = lab.predict("Exit code of a container that is killed?", among=[0, 137, 143])\nguess',
+    "typed": 'said = lab.predict("State of a container that was killed?")\nsaid',
+    "late": 'late = lab.predict("Is it still there?", among=["yes", "no"])\nlate',
+    "kill": "!docker run -d --name {name}-k {image} sleep 1000 >/dev/null; docker kill {name}-k; docker wait {name}-k\n"
+    'guess.saw(lab.inspected(f"{name}-k")["State"]["ExitCode"])\nsaid.saw(lab.state(f"{name}-k"))\nlate.saw("yes")',
+    "changed": "!docker run -d --name {name}-c --memory 64m {image} sleep 1000\nlab.changed()",
+    "trace": 'lab.trace(f"docker run -d --name {name}-t -p 8080:80 {image} sleep 1000")',
+    "layers": 'lab.layers(f"{name}-c")',
+    "network": "lab.network_map()",
+    "usage": 'lab.usage(f"{name}-c")',
+    "timeline": "lab.timeline()",
+    "engine": "print(lab.engine.id)",
+}
 LIVE = "div.jp-OutputArea-output svg[aria-label]"
+READABLE = 4.5
+"""The contrast that WCAG 2.2 asks of text."""
 
 
-MATCHES = """([where, state]) => [...document.querySelectorAll(where)]
-  .some(svg => svg.getAttribute('aria-label').includes(state))"""
+@pytest.fixture(scope="module", params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, browser: Browser, lab: Lab) -> Iterator[Tab]:
+    """A notebook of that lab in either theme, with the lab open and nothing done yet."""
+    theme = request.param
+    lent = [cell for cell in load(LAB).cells if cell.id in NEEDED]
+    own = [nbformat.v4.new_code_cell(source.replace("{theme}", theme), id=id_) for id_, source in OWN.items()]
+    with (
+        notebook(f"seen-{theme}", [*own[:1], *lent, *own[1:]]) as path,
+        opened(browser, lab, path, theme) as tab,
+    ):
+        assert "private: it ends with the notebook server" in begin(tab)
+        yield tab
 
 
-@pytest.mark.timeout(400)
-def test_picture_follows_what_is_done_from_outside(page: Page, lab: Lab) -> None:
-    """The live picture shows running, then paused, when that is done from outside the notebook, with nothing run in it."""
-    assert page.evaluate(RUN_TO_MAP) > 0
-    page.wait_for_selector(LIVE, timeout=60_000)
+@pytest.fixture(autouse=True)
+def silent(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The browser complains of nothing, in no test."""
+    yield
+    if "tab" in request.fixturenames:
+        assert request.getfixturevalue("tab").errors == []
+
+
+def begin(tab: Tab) -> str:
+    """Run the cells that open the lab, and return what they print."""
+    return "".join(map(tab.run, ("learner", *NEEDED[:2])))
+
+
+def docker(tab: Tab, *words: str) -> str:
+    """What a docker command prints, typed outside the notebook."""
+    return tab.labkit("engine", "exec", LAB.stem, "docker", *words)
+
+
+def progress(tab: Tab) -> dict[str, int]:
+    """Of this theme's learner in this lab, as the command line tells it."""
+    told = json.loads(tab.labkit("progress", "--learner", tab.theme, "--json"))
+    return dict(next(tally for tally in told if tally["lab"] == LAB.stem))
+
+
+def cell(tab: Tab, id_: str) -> Locator:
+    """What the cell shows."""
+    number = tab.page.evaluate(
+        "id => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(cell => cell.model.id === id)",
+        id_,
+    )
+    return tab.page.locator(".jp-NotebookPanel .jp-Cell").nth(number)
+
+
+def test_a_check_turns_by_itself(tab: Tab) -> None:
+    """Done from outside, the mark turns; undone, it turns back; nothing is run in the notebook."""
+    tab.run("ending-check")
+    check = tab.page.get_by_role("region", name="check ending")
+    status = check.get_by_role("status")
+    expect(status).to_have_text("○ending: not yet")
+    tab.shoot("check-not-yet", "ending-check")
+    readable(check)
+    docker(tab, "run", "--detach", "--init", "--name", "ada-x1", "busybox:lab", "sleep", "1000")
+    docker(tab, "stop", "ada-x1")
+    expect(status).to_have_text("✓ending: done")
+    tab.shoot("check-done", "ending-check")
+    readable(check)
+    docker(tab, "rm", "ada-x1")
+    expect(status).to_have_text("○ending: not yet")
+    assert progress(tab)["checks_passed"] == 1
+
+
+def test_a_hint_unfolds_and_the_solution_comes_when_asked_for(tab: Tab) -> None:
+    """Both are in the page from then on, and not before, can be read, and are counted."""
+    tab.run("ending-check")
+    check = tab.page.get_by_role("region", name="check ending")
+    hint, solution = (
+        check.get_by_text("PID 1 is special"),
+        check.get_by_role("region", name="one solution"),
+    )
+    expect(hint).to_be_hidden()
+    expect(solution).to_be_hidden()
+    before = progress(tab)
+    check.get_by_text("Hint", exact=True).click()
+    expect(hint).to_be_visible()
+    tab.shoot("hint", "ending-check")
+    assert "exit 143" not in check.inner_html()
+    check.get_by_role("button", name="Show one solution").click()
+    expect(solution).to_contain_text("exit 143")
+    expect(solution).to_be_focused()
+    tab.shoot("solution", "ending-check")
+    readable(check)
+    told = progress(tab)
+    assert [told[what] - before[what] for what in ("hints", "solutions")] == [1, 1]
+
+
+def test_predictions_are_graded_by_what_the_engine_did(tab: Tab) -> None:
+    """One is chosen with the mouse, one typed; both are fixed then, and graded; an answer that comes late counts for nothing."""
+    for asked in ("listed", "typed", "late"):
+        tab.run(asked)
+    listed, typed, late = (form_of(tab, asked) for asked in ("Exit code", "State of", "Is it still"))
+    tab.shoot("prediction-open", "listed")
+    readable(listed)
+    listed.get_by_role("radio", name="137").check()
+    listed.get_by_role("button").click()
+    expect(listed.get_by_role("status")).to_have_text("You predict: 137.")
+    expect(listed.get_by_role("radio", name="0", exact=True)).to_be_disabled()
+    tab.shoot("prediction-made", "listed")
+    typed.get_by_role("textbox").fill("running")
+    typed.get_by_role("textbox").press("Enter")
+    expect(typed.get_by_role("status")).to_have_text("You predict: running.")
+    tab.run("kill")
+    grades = {
+        listed: "✓ Right: 137, as you predicted.",
+        typed: "✗ Not so: you predicted running, the engine says exited.",
+        late: "You have not predicted it; the engine says yes.",
+    }
+    for form, grade in grades.items():
+        expect(form.get_by_role("status")).to_have_text(grade)
+        expect(form.get_by_role("button")).to_be_hidden()
+        readable(form)
+    for name, asked in {"right": "listed", "wrong": "typed", "late": "late"}.items():
+        tab.shoot(f"prediction-{name}", asked)
+    late.evaluate(PUSH)
+    expect(late.get_by_role("status")).to_contain_text("the engine has answered already")
+    told = progress(tab)
+    assert (told["predictions_right"], told["predictions_made"]) == (1, 2)
+
+
+PUSH = """form => {
+  for (const input of form.querySelectorAll("input")) input.disabled = false;
+  form.querySelector("input").checked = true;
+  form.closest("form").requestSubmit();
+}"""
+"""An answer sent all the same, as by a form that has not yet heard that it is too late."""
+
+
+def form_of(tab: Tab, question: str) -> Locator:
+    return tab.page.locator("fieldset").filter(has_text=question)
+
+
+def test_the_picture_follows_what_is_done_from_outside(tab: Tab) -> None:
+    """It shows running, paused, removed as that happens outside the notebook, with nothing run in it."""
+    tab.run("live-picture")
     for words, state in (
         (["run", "--detach", "--name", "ada", "busybox:lab", "sleep", "1000"], "ada is running"),
         (["pause", "ada"], "ada is paused"),
         (["rm", "--force", "ada"], "ada is removed"),
     ):
-        docker(lab, *words)
-        page.wait_for_function(
-            MATCHES,
-            arg=[LIVE, state],
-            timeout=15_000,
-        )
+        docker(tab, *words)
+        expect(tab.page.locator(f'{LIVE}[aria-label*="{state}"]')).to_be_visible()
+        tab.shoot(state.replace(" ", "-"), "live-picture")
+
+
+def test_a_restart_of_the_kernel_keeps_progress_and_engine(tab: Tab) -> None:
+    """The setup cell run again takes up the lab, says so, and its checks follow the engine again."""
+    docker(tab, "run", "--detach", "--name", "ada-kept", "busybox:lab", "sleep", "1000")
+    engine, before = tab.run("engine"), progress(tab)
+    tab.restart()
+    told = begin(tab)
+    assert "taken up again, with what is on it: containers" in told and "ada-kept" in told
+    assert tab.run("engine") == engine
+    after = progress(tab)
+    assert {**after, "seconds": 0} == {**before, "seconds": 0} and after["seconds"] >= before["seconds"]
+    tab.run("ending-check")
+    check = tab.page.get_by_role("region", name="check ending")
+    expect(check.get_by_role("listitem").first).to_contain_text("no such container")
+    docker(tab, "create", "--name", "ada-x1", "busybox:lab")
+    expect(check.get_by_role("listitem").first).to_contain_text("created")
+    docker(tab, "rm", "--force", "ada-kept", "ada-x1")
+    tab.shoot("taken-up", "live-picture")
+
+
+def test_every_view_is_shown(tab: Tab) -> None:
+    """What changed, the three views of a command, and each picture."""
+    tab.run("changed")
+    expect(cell(tab, "changed").get_by_role("row").filter(has_text="container ada-c").first).to_be_visible()
+    tab.shoot("changed", "changed")
+    tab.run("trace")
+    trace = cell(tab, "trace")
+    views, panel = trace.get_by_role("tab"), trace.get_by_role("tabpanel")
+    expect(views).to_have_count(3)
+    for number, words in enumerate(("exit code 0", "/containers/create?name=ada-t", "create_container")):
+        views.nth(number).click()
+        expect(panel).to_contain_text(words)
+        tab.shoot(f"trace-{number}", "trace")
+    for view in ("layers", "network", "usage", "timeline"):
+        tab.run(view)
+        expect(cell(tab, view).locator(".jp-OutputArea-output :is(svg[role=img], img)")).to_be_visible()
+        if view == "usage":
+            expect(cell(tab, view).locator("svg[aria-label*='readings']")).to_have_count(0)  # there are some
+        tab.shoot(view, view)
+
+
+@pytest.mark.parametrize(("path", "theme"), [(PAGES[0], "dark"), (LAB, "light")], ids=["page", "lab"])
+def test_a_lab_runs_from_top_to_bottom(path: Path, theme: str, browser: Browser, lab: Lab) -> None:
+    """Run all cells: none fails, and the browser complains of nothing."""
+    with notebook(f"whole-{path.stem}", load(path).cells) as copy, opened(browser, lab, copy, theme) as tab:
+        tab.run_all()
         SHOTS.mkdir(exist_ok=True)
-        page.locator(LIVE).first.scroll_into_view_if_needed()
-        page.screenshot(path=SHOTS / f"{state.replace(' ', '-')}-{page.theme}.png")  # type: ignore[attr-defined]
-    assert page.errors == []  # type: ignore[attr-defined]
+        tab.page.screenshot(path=SHOTS / f"{path.stem}-{theme}.png")
+        assert tab.errors == []
 
 
-@pytest.mark.timeout(400)
-def test_lab_runs_and_its_picture_moves(page: Page) -> None:
-    """Run all cells: none fails, the live picture follows the container's states, and the browser reports no error."""
-    assert page.evaluate(RUN_ALL) == 0
-    await_kernel(page)
-    assert page.evaluate(FAILED) == []
-    assert page.errors == []  # type: ignore[attr-defined]
+def readable(box: Locator) -> None:
+    """All words in the *box* that are seen stand out from what is behind them."""
+    told = contrasts(box)
+    assert told and min(told.values()) >= READABLE, told

@@ -84,7 +84,7 @@ class Usage(Tabular):
     def words(self) -> dict[str, str]:
         """What can be said of memory and CPU that is the same when it is recorded again."""
         if not self.samples:
-            return {"readings": "none: it was not running"}
+            return {"readings": f"none: {self.ended}" if self.ended else "none yet"}
         last = self.samples[-1]
         return {
             "memory": f"{_limit(last.memory_limit, lambda n: str(ByteSize(n)))}, {self._memory_words(last)}",
@@ -206,7 +206,9 @@ class Recorder:
             return True
         state = found["State"]
         if not state["Running"]:
-            if self._samples and state["Status"] != "restarting":
+            if not self._samples:
+                self._ended = "it was not running"
+            elif state["Status"] != "restarting":
                 killed = ", a process was killed for memory" if state["OOMKilled"] else ""
                 self._ended = f"exit code {state['ExitCode']}{killed}"
             self._before = {}

@@ -28,6 +28,7 @@ class Question(anywidget.AnyWidget):
       font: 13px var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, CanvasText); min-width: 0; }
     .lk-question legend { font-weight: 600; padding: 0 4px; }
     .lk-question label { display: block; padding: 2px 0; cursor: pointer; }
+    .lk-question label:has(:checked) { font-weight: 600; }
     .lk-question input { accent-color: var(--jp-brand-color1, Highlight); }
     .lk-question input[type=text] { font: inherit; color: inherit; background: var(--jp-layout-color1, Canvas); padding: 2px 6px;
       border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 3px; }
@@ -53,6 +54,11 @@ class Question(anywidget.AnyWidget):
           input.type = "text";
           input.autocomplete = "off";
           input.setAttribute("aria-label", "your prediction");
+          input.addEventListener("keydown", event => {  // JupyterLab keeps Enter from a form's input
+            if (event.key !== "Enter" || event.isComposing) return;
+            event.preventDefault();
+            form.requestSubmit();
+          });
           box.append(input);
         } else {
           input.type = "radio";

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from labkit.engine import Engine
 from labkit.lab import container
@@ -16,11 +15,8 @@ from labkit.lab.checking.checks import Checks
 from labkit.lab.notebooks.exercises import Exercise
 from labkit.lab.predictions import Prediction, predict
 from labkit.widgets import marks, predictions
+from tests.browser import SHOTS
 from tests.lab.checking.test_checks import RECORDED, Notes, create
-from tests.notebooks import ROOT
-from tests.test_browser import CHROMIUM
-
-SHOTS = ROOT / "test-results"
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><body style="margin:16px;%s"><div id="at"></div></body>"""
 THEMES = {
@@ -42,14 +38,6 @@ MOUNT = """async ([source, state]) => {
   const el = document.getElementById("at");
   window.unmount = module.default.render({ model: window.model, el });
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is missing: `labkit setup --tests` installs it"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM)
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from labkit.observe import Cell, Change, Layer, LayerStack, Moment, NetworkMap, Timeline, WritableLayer
 from labkit.widgets.drawings import draw_states
@@ -75,14 +74,9 @@ def drawings(name: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def page(browser: Browser) -> Page:
     """A page of headless Chromium."""
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is missing: `labkit setup --tests` installs it"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page(viewport={"width": 900, "height": 600})
-        browser.close()
+    return browser.new_page(viewport={"width": 900, "height": 600})
 
 
 @pytest.mark.parametrize("name", LONG, ids=["wide", "several scripts", "right to left", "words", "narrow"])

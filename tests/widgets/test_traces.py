@@ -8,9 +8,10 @@ from playwright.sync_api import Page, expect
 from labkit.lab.tracing.repeating import Performed
 from labkit.lab.tracing.traces import Command, Step, Trace
 from labkit.widgets.traces import view
-from tests.widgets.test_marks import SHOTS, browser, mount, page
+from tests.browser import SHOTS
+from tests.widgets.test_marks import mount, page
 
-__all__ = ["browser", "page"]
+__all__ = ["page"]
 
 CREATE = Step(
     "POST",
