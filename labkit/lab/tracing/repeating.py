@@ -94,14 +94,15 @@ class Twins:
         import docker
 
         self._own = self._engine.client.api
+        # entered first and left last: when the relay has gone nobody waits for an answer any more
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(8, thread_name_prefix="labkit-trace"))
         self.relay = self._stack.enter_context(Relay(self._engine))
         self._api = docker.APIClient(base_url=self.relay.url, version="auto", timeout=LONGEST)
         self._stack.callback(self._api.close)
-        self._pool = self._stack.enter_context(ThreadPoolExecutor(8, thread_name_prefix="labkit-trace"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()  # removes the twins, whereupon whoever waits for one of them has its answer
+        self._stack.close()  # removes the twins, and then cuts off whoever waits all the same
 
     def perform(self, endpoint: Endpoint, call: Call, exchange: Exchange) -> Future[Performed]:
         """Execute *call*, which is what *exchange* was; done, or going on where it waits for what is still to come."""
@@ -133,7 +134,8 @@ class Twins:
             raise NotTwice("the command did not wait for the answer")
         if endpoint.kind != READ and not self._engine.owned:
             raise NotTwice("a shared engine: nothing is done there twice")
-        if endpoint.kind != READ and exchange.status >= 400:
+        # a start that failed fails a second time, or whoever waits for the twin's end waits for ever
+        if endpoint.kind != READ and exchange.status >= 400 and not exchange.path.endswith("/start"):
             raise NotTwice("the engine refused it")
 
     def _beside(self, perform: Callable[[], Performed]) -> Future[Performed]:
@@ -262,7 +264,12 @@ class Twins:
             raise NotTwice(reason)
         arguments[0] = twin
 
-    _attach = _wait = _start
+    def _attach(self, arguments: list[Any], options: dict[str, Any]) -> None:
+        self._start(arguments, options)
+        if self._own.inspect_container(arguments[0])["Config"]["OpenStdin"]:
+            raise NotTwice("it may wait for input, and nobody types a second time")
+
+    _wait = _attach
 
     def _tag(self, arguments: list[Any], options: dict[str, Any]) -> None:
         options["tag"] = f"{options.get('tag') or 'latest'}-twin"

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -21,8 +21,10 @@ GRACE = 5.0
 QUOTED = re.compile(r"'[^']*'|\\.|\"(?:\\.|[^\"\\$`])*\"", re.DOTALL)
 SHELL = re.compile(r"[|;&<>()`$\n]")
 """What means something to a shell where it is not quoted."""
-ELSEWHERE = re.compile(r"(?:-H|-c|--host|--context|--config)(?:=.*)?|-[Hc][^-].*")
-"""Options of ``docker`` that lead to another engine."""
+ELSEWHERE = re.compile(r"--(?:host|context|config)(?:=.*)?|-[Dhv]*[Hc].*", re.DOTALL)
+"""Options of ``docker`` that lead to another engine; short ones may stand together."""
+VALUED = re.compile(r"--(?:log-level|tlscacert|tlscert|tlskey)|-[Dhv]*l")
+"""Options of ``docker`` whose value is the next word (docker/cli, ``cli/flags``)."""
 TRY = 'lab.trace("docker ps --all")'
 
 
@@ -49,14 +51,24 @@ def words(line: str) -> list[str]:
             expected="no pipes, redirections, variables or second commands; in single quotes they are plain text",
             try_=TRY,
         )
-    options = found[1 : next((i for i, word in enumerate(found[1:], 1) if not word.startswith("-")), None)]
-    if elsewhere := next((word for word in options if ELSEWHERE.fullmatch(word)), None):
+    if elsewhere := next((word for word in _options(found[1:]) if ELSEWHERE.fullmatch(word)), None):
         raise UsageError(
             "a trace goes to the lab's engine",
             seen=elsewhere,
             expected="no option that names another engine or configuration",
         )
     return found
+
+
+def _options(words: Sequence[str]) -> Iterator[str]:
+    """The options that come before the name of the command."""
+    left = iter(words)
+    for word in left:
+        if not word.startswith("-"):
+            return
+        yield word
+        if VALUED.fullmatch(word):
+            next(left, None)
 
 
 class Ran(NamedTuple):
@@ -71,7 +83,7 @@ class Ran(NamedTuple):
 def run(command: Sequence[str], environ: Mapping[str, str], seconds: float) -> Ran:
     """Run *command* without input, for at most *seconds*; nothing of it goes on when this returns or raises.
 
-    Raises `LabkitError` where there is no such program.
+    Raises `LabkitError` where there is no such program, or where its words cannot be given to one.
     """
     began = time.perf_counter()
     try:
@@ -87,6 +99,8 @@ def run(command: Sequence[str], environ: Mapping[str, str], seconds: float) -> R
         raise LabkitError(
             f"there is no {command[0]} command", seen=f"PATH={environ.get('PATH') or os.environ.get('PATH')}"
         ) from None
+    except (OSError, ValueError) as error:  # too long, a NUL in a word
+        raise LabkitError(f"{command[0]} cannot be run with these words", seen=str(error)) from None
     with process:
         try:
             output, ended = _output(process, seconds)

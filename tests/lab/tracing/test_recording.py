@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,32 @@ def test_a_command_that_goes_on_is_ended(engine: Engine) -> None:
     assert trace(engine, f"docker run --rm busybox:lab {LOOP}", seconds=2).command.ended
 
 
+@pytest.mark.parametrize(
+    ("line", "of", "told"),
+    [
+        ("docker run --rm busybox:lab no-such-program", "start", "raises APIError"),
+        ("docker run --rm -i busybox:lab cat", "attach", "nobody types a second time"),
+        ("docker run -di --rm busybox:lab sh", "start", ""),
+    ],
+)
+def test_nobody_waits_for_a_twin_that_does_not_end(engine: Engine, line: str, of: str, told: str) -> None:
+    """A program that cannot be started, or that reads what is typed, ends no trace late, and leaves no twin."""
+    began = time.monotonic()
+    found = trace(engine, line)
+    assert time.monotonic() - began < 15
+    step = next(step for step in found.steps if f"api.{of}(" in step.call or f"/{of}" in step.target)
+    assert told in f"{step.call} {step.performed.why}", step
+    assert not [name for name in inventory(engine)["containers"] if "twin" in name]
+    assert not [each.name for each in threading.enumerate() if each.name.startswith("labkit-")]
+
+
+def test_words_that_no_program_can_be_given(engine: Engine) -> None:
+    """A command that the operating system refuses gives one message, and leaves no socket."""
+    for line in ("docker " + "x" * 200_000, "docker run 'a\0b'"):
+        with pytest.raises(LabkitError, match="cannot be run with these words"):
+            trace(engine, line)
+
+
 def test_an_interrupt_leaves_nothing(engine: Engine, own_folders: tuple[Path, Path]) -> None:
     """Ctrl-C in the middle ends the command; no process, thread, socket or twin remains."""
     threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -234,6 +261,8 @@ def test_a_trace_is_no_change(engine: Engine) -> None:
         ("docker -H tcp://elsewhere ps", "-H"),
         ("docker --context other ps", "--context"),
         ("docker --debug -c other ps", "-c"),
+        ("docker -DH tcp://elsewhere:1 ps", "-DH"),
+        ("docker -l debug --log-level info -H tcp://elsewhere:1 ps", "-H"),
     ],
 )
 def test_anything_but_one_docker_command_is_refused(line: str, told: str) -> None:
@@ -248,6 +277,7 @@ def test_what_is_quoted_is_plain_text() -> None:
     assert words('docker run x sh -c "a | b"')[-1] == "a | b"
     assert words("docker run \\\n  -d x") == ["docker", "run", "-d", "x"]
     assert words("docker exec -c=1 x")[-1] == "x"
+    assert words("docker -l -H ps")[-1] == "ps"  # a level, though none that docker knows
 
 
 def test_without_docker_it_says_so(
