@@ -33,6 +33,8 @@ def progress(
     from labkit.lab.transcripts import COLUMNS, NOTHING, transcript
 
     told = transcript(learner)
+    for given in filter(None, (csv, html)):
+        _look_at(given)
     for file, text in ((csv, told.csv), (html, told.page)):
         if file is not None:
             _write(file, text())
@@ -40,6 +42,15 @@ def progress(
         print(json.dumps([asdict(tally) for tally in told.tallies], indent=1))
     else:
         show_table(COLUMNS, told.rows() if told.begun else [], NOTHING)
+
+
+def _look_at(given: Path) -> None:
+    """Raise `UsageError` if what is written there would take the place of the progress itself."""
+    from labkit.lab.progress import file
+
+    kept = file()
+    if any(given.resolve() == kept.with_name(kept.name + part).resolve() for part in ("", "-wal", "-shm")):
+        raise UsageError(f"{given} is where progress is kept", expected="another file")
 
 
 def _write(file: Path, text: str) -> None:

@@ -86,20 +86,18 @@ class Host(ABC):
             stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
             start_new_session=True,  # so all that it starts is in one process group, in whatever process namespace
         )
         with process:
             try:
-                stdout, stderr = process.communicate(input, timeout)
+                said = process.communicate(None if input is None else input.encode(), timeout)
             except BaseException as error:
                 os.killpg(process.pid, signal.SIGKILL)
                 if isinstance(error, subprocess.TimeoutExpired):
-                    said = [(part or b"").decode(errors="replace") for part in (error.stdout, error.stderr)]
-                    raise CommandFailed(Completed(args, -signal.SIGKILL, *said), late=timeout) from None
+                    late = [_text(part or b"") for part in (error.stdout, error.stderr)]
+                    raise CommandFailed(Completed(args, -signal.SIGKILL, *late), late=timeout) from None
                 raise
-        completed = Completed(args, process.returncode, stdout, stderr)
+        completed = Completed(args, process.returncode, *map(_text, said))
         if check and not completed.ok:
             raise CommandFailed(completed)
         return completed
@@ -111,6 +109,11 @@ class Host(ABC):
     def write(self, path: str | os.PathLike[str], text: str) -> None:
         """Write *text* to a file on the host (an existing one is replaced)."""
         self.run(["sh", "-c", 'cat >"$0"', os.fspath(path)], input=text)
+
+
+def _text(said: bytes) -> str:
+    """As it is, with its line ends."""
+    return said.decode(errors="replace")
 
 
 class MissingHost(Host):

@@ -51,8 +51,13 @@ def file() -> Path:
 def learner() -> str:
     """Whose progress it is: ``LABKIT_LEARNER``, else the name of this user."""
     with suppress(KeyError, OSError):  # a user without a name
-        return os.environ.get("LABKIT_LEARNER") or getpass.getuser()
+        return _text(os.environ.get("LABKIT_LEARNER") or getpass.getuser())
     return str(os.geteuid())
+
+
+def _text(given: str) -> str:
+    """*given* as SQLite can keep it: without bytes that are no text."""
+    return given.encode(errors="replace").decode()
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:
@@ -163,7 +168,7 @@ class Progress:
         if not self._pauses:
             self._write(
                 "INSERT INTO acts VALUES (?, ?, ?, ?, ?, ?)",
-                (self.learner, self.lab, time.time(), kind, what[:500], value),
+                (self.learner, self.lab, time.time(), kind, _text(what[:500]), value),
             )
             self.active()
 

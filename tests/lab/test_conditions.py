@@ -95,7 +95,8 @@ class World:
 
     def full(self) -> None:
         """``x-full`` has everything that can be set."""
-        script = f"echo kept >/data/note; mkdir /d; ln -s /data/note /link; {SERVER}"
+        script = f"echo kept >/data/note; mkdir /d; ln -s /data/note /link; ln -s /dev/zero /zero; {SERVER}"
+        script = "printf 'a\r\nb' >/data/dos; ln -s /data/note /data/away; ln -s loop /data/loop; " + script
         self.run(
             "x-full", "sh", "-c", script, mem_limit="64m", nano_cpus=500_000_000, pids_limit=50, init=True,
             volumes={"pg": {"bind": "/data", "mode": "rw"}, "/etc": {"bind": "/etc-of-host", "mode": "ro"}},
@@ -108,6 +109,7 @@ class World:
         """Containers without settings, on another network, paused."""
         self.run("x-plain", "sh", "-c", LOOP)
         self.run("x-near", "sh", "-c", LOOP, network="near", cpu_quota=50_000)
+        self.run("x-guest", "sh", "-c", LOOP, network_mode="container:x-near")
         self.run("x-paused", "sh", "-c", LOOP, read_only=True)
         self.api.pause("x-paused")
 
@@ -251,6 +253,10 @@ def rows(world: World) -> dict[Condition, str]:
         full.file("/fast/x", absent=True): (
             "container x-full, file /fast/x: not readable (it lies in memory, in a tmpfs), expected absent"
         ),
+        full.file("/zero", absent=True): (
+            "container x-full, file /zero: not readable (it lies in memory, the kernel makes it), expected absent"
+        ),
+        full.file("/data/dos", equals="a\r\nb"): r"container x-full, file /data/dos: 'a\r\nb'",
         none.file("/no", absent=True): "container x-none, file /no: no such container, expected absent",
         term.file("/bin/sh"): "container x-term, file /bin/sh: there",
         near.reaches("x-full:80"): "container x-near, way to x-full:80: an open port",
@@ -363,6 +369,13 @@ def rows(world: World) -> dict[Condition, str]:
         volume("idle").absent(): "volume idle: there, expected no such volume",
         volume("pg").file("note", equals="kept"): "volume pg, file /note: 'kept'",
         volume("pg").file("/note", equals="lost"): "volume pg, file /note: 'kept', expected 'lost'",
+        volume("pg").file("dos", equals="a\r\nb"): r"volume pg, file /dos: 'a\r\nb'",
+        volume("pg").file("away", absent=True): (
+            "volume pg, file /away: not readable (it is a link that leads to nothing in the volume), expected absent"
+        ),
+        volume("pg").file("loop", absent=True): (
+            "volume pg, file /loop: not readable (it is a link that leads to nothing in the volume), expected absent"
+        ),
         volume("idle").file("/note"): "volume idle, file /note: absent, expected there",
         volume("no").file("/note", absent=True): "volume no, file /note: no such volume, expected absent",
         volume("idle").unused(): "volume idle, containers that have it: none",
@@ -391,6 +404,9 @@ def rows(world: World) -> dict[Condition, str]:
         ),
         network("near").separates("x-near", "x-term"): (
             "network near, networks of x-near, x-term: x-term not running, expected near, and none in common"
+        ),
+        network("near").separates("x-near", "x-guest"): (
+            "network near, networks of x-near, x-guest: in common: near, expected near, and none in common"
         ),
         network("near").internal(): "network near, kind: internal",
         network("far").internal(): "network far, kind: with a way outside, expected internal",
@@ -460,6 +476,10 @@ MISTAKES: list[Callable[[], object]] = [
     lambda: container("../x"),
     lambda: image(""),
     lambda: image("; rm"),
+    lambda: image("shop/../../containers"),
+    lambda: image("shop//2"),
+    lambda: image("shop:"),
+    lambda: image("shop@sha256:0"),
     lambda: volume("/srv"),
     lambda: network(None),  # type: ignore[arg-type]
     lambda: container("web").exited("143"),  # type: ignore[arg-type]
@@ -482,13 +502,16 @@ MISTAKES: list[Callable[[], object]] = [
     lambda: container("web").mounts("data"),
     lambda: container("web").mounts("/data", volume="a", tmpfs=True),
     lambda: container("web").mounts("/data", volume="a b"),
+    lambda: container("web").mounts("/data", volume="a", tmpfs="yes"),  # type: ignore[arg-type]
     lambda: container("web").mounts("/data", read_only="yes"),  # type: ignore[arg-type]
     lambda: container("web").on_network(""),
     lambda: container("web").reaches("db"),
     lambda: container("web").reaches("db:99999"),
     lambda: container("web").reaches("$(id):1"),
     lambda: container("web").says(""),
+    lambda: container("web").says("two\nlines"),
     lambda: container("web").file("etc/passwd"),
+    lambda: container("web").file("/no-text-\udcff"),
     lambda: container("web").file("/etc", contains=""),
     lambda: container("web").file("/etc", contains="a", equals="b"),
     lambda: container("web").file("/etc", contains="a", absent=True),
@@ -509,6 +532,7 @@ MISTAKES: list[Callable[[], object]] = [
     lambda: image("web").layers(0),
     lambda: image("web").configured(),
     lambda: image("web").configured(cmd="sh"),  # type: ignore[arg-type]
+    lambda: image("web").configured(cmd=[1]),  # type: ignore[list-item]
     lambda: image("web").same_as(""),
     lambda: image("web").adds("heavy", to=IMAGE),
     lambda: image("web").adds("1m", to=""),

@@ -179,6 +179,27 @@ def test_a_mistake_on_the_command_line_is_exit_code_2(words: list[str], file: Pa
     assert done.returncode == 2 and words[-1] in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("part", ["", "-wal"])
+def test_nothing_is_written_in_the_place_of_the_progress(part: str, file: Path, tmp_path: Path) -> None:
+    """The file of the progress, by whatever path, is refused as a table's or a page's before anything is written."""
+    kept = Progress(a_lab())
+    kept.predicted("Which?", True)
+    kept.close()
+    (tmp_path / "link").symlink_to(f"{file}{part}")
+    done = labkit_progress("--csv", str(tmp_path / "a.csv"), "--html", str(tmp_path / "link"))
+    assert done.returncode == 2 and "where progress is kept" in done.stderr
+    assert not (tmp_path / "a.csv").exists() and "1 right of 1" in labkit_progress().stdout
+
+
+def test_bytes_that_are_no_text_are_kept_all_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learner or a question that is not UTF-8 ends no lab."""
+    monkeypatch.setenv("LABKIT_LEARNER", os.fsdecode(b"ad\xffa"))
+    kept = Progress(a_lab())
+    kept.predicted("What is \udcff?", True)
+    assert kept.learner == "ad?a" and kept.tally.predictions_right == 1
+    kept.close()
+
+
 def test_what_cannot_be_read_is_one_message(file: Path) -> None:
     """A file that is no database: exit code 1 and its name."""
     file.write_text("nonsense " * 1000, encoding="utf-8")

@@ -165,7 +165,8 @@ class Checks:
 
     def check(self, exercise: str, *conditions: Condition) -> Check:
         """A check that takes the place of the former one of this *exercise*."""
-        help = self._help(exercise) if exercise in self._exercises() else None
+        recorded = isinstance(exercise, str) and exercise in self._exercises()
+        help = self._help(exercise) if recorded else None
         noted = self._notes.checked if self._notes else lambda name, done: None
         check = Check(self.rounds, exercise, *conditions, help=help, noted=noted)
         if exercise in self._latest:
@@ -175,9 +176,10 @@ class Checks:
 
     def hint(self, exercise: str) -> Hint:
         """The next hint for this *exercise*.  Raises `UsageError` where there is no such exercise."""
+        help = self._help(exercise)
         if exercise in self._latest:
             self._latest[exercise].look()
-        return self._help(exercise).next()
+        return help.next()
 
     def solution(self, exercise: str) -> Solution:
         """The solution of this *exercise*.  Raises `UsageError` where there is no such exercise."""
@@ -185,7 +187,7 @@ class Checks:
 
     def _help(self, exercise: str) -> Help:
         known = self._exercises()
-        if exercise not in known:
+        if not isinstance(exercise, str) or exercise not in known:
             raise no_such(
                 "exercise", exercise, known, otherwise="none: this lab has no exercises", try_="{!r}"
             )

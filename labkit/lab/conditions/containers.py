@@ -153,7 +153,8 @@ class Container(Settings):
 
     def says(self, line: str) -> Condition:
         """One whole *line* of its log is this, since it was started last."""
-        text("line of a log", line)
+        if "\n" in text("line of a log", line):
+            raise UsageError("that is more than one line", seen=repr(line), expected="one line of a log")
 
         def see(facts: Facts, found: Found) -> Seen:
             said = facts.said(found)

@@ -28,6 +28,9 @@ __all__ = ["Wanted", "in_container", "in_volume"]
 MOST = 2**20
 """Bytes; a larger file is not read."""
 
+KERNELS = ("/proc", "/sys", "/dev")
+"""File systems that the kernel makes for a container that runs; the engine does not look into them."""
+
 FOLDER, LINK = 1 << 31, 1 << 27
 """Bits of the mode that the API tells (Go, ``fs.FileMode``)."""
 
@@ -95,8 +98,7 @@ def in_container(facts: Facts, found: Found, path: str, *, text: bool) -> str | 
 
     Raises `Missing` when it is not there, and `NotReadable`.
     """
-    _not_in_memory(found, path)
-    stat = facts.once(("stat", found["Id"], path), lambda: _stat(facts, found["Id"], path))
+    stat = facts.once(("stat", found["Id"], path), lambda: _stat(facts, found, path))
     if stat is None:
         raise Missing("absent")
     if not text or int(stat["mode"]) & FOLDER:
@@ -112,17 +114,20 @@ def in_container(facts: Facts, found: Found, path: str, *, text: bool) -> str | 
 
 
 def _not_in_memory(found: Found, path: str) -> None:
-    """Raise `NotReadable` for what lies in a tmpfs, which 20.10 does not look into."""
+    """Raise `NotReadable` for what is on no disk: in a tmpfs, which 20.10 does not look into, or made by the kernel."""
+    if posixpath.normpath(path).startswith(tuple(f"{each}/" for each in KERNELS)):
+        raise NotReadable("it lies in memory, the kernel makes it")
     own = found["HostConfig"].get("Tmpfs") or {}
     mounted = [each["Destination"] for each in found.get("Mounts") or [] if each["Type"] == "tmpfs"]
     if any(posixpath.commonpath([path, at]) == posixpath.normpath(at) for at in [*own, *mounted]):
         raise NotReadable("it lies in memory, in a tmpfs")
 
 
-def _stat(facts: Facts, id_: str, path: str) -> dict[str, Any] | None:
+def _stat(facts: Facts, found: Found, path: str) -> dict[str, Any] | None:
     """What *path* is, with the links followed, and under ``path`` where it is; None where nothing is."""
     for _ in range(10):
-        answer = facts.ask("head", _archive(facts.engine, id_), params={"path": path})
+        _not_in_memory(found, path)
+        answer = facts.ask("head", _archive(facts.engine, found["Id"]), params={"path": path})
         if answer.status_code == 404:
             return None
         if answer.status_code != 200:
@@ -150,11 +155,11 @@ def _content(facts: Facts, id_: str, path: str) -> str | None:
 
 
 _IN_VOLUME = """
-there=$(readlink -f -- "$0/$1") && [ -e "$there" ] || { echo absent; exit; }
+there=$(readlink -f -- "$0/$1") && [ -e "$there" ] || { [ -L "$0/$1" ] && echo outside || echo absent; exit; }
 case $there/ in "$0"/*) ;; *) echo outside; exit ;; esac
 [ -f "$there" ] || { echo other; exit; }
 [ "$(stat -c %s -- "$there")" -le "$2" ] || { echo large; exit; }
-echo text; exec cat -- "$there"
+echo text; exec timeout 5 head -c "$2" -- "$there"
 """
 
 
@@ -173,7 +178,10 @@ def in_volume(facts: Facts, found: Found, path: str, *, text: bool) -> str | Non
         raise Missing("absent")
     if kind in ("outside", "large"):
         raise NotReadable(
-            {"outside": "it is a link out of the volume", "large": f"it has more than {MOST} bytes"}[kind]
+            {
+                "outside": "it is a link that leads to nothing in the volume",
+                "large": f"it has more than {MOST} bytes",
+            }[kind]
         )
     return content if kind == "text" else None
 

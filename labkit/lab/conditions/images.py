@@ -166,7 +166,7 @@ class Image(Object):
         }
         given |= {"environment": environment, "stop_signal": stop_signal, "healthcheck": healthcheck}
         wanted = {key: value for key, value in given.items() if value is not None}
-        if not wanted or not all(isinstance(value, _TYPES[key]) for key, value in wanted.items()):
+        if not wanted or not all(_fits(value, _TYPES[key]) for key, value in wanted.items()):
             raise UsageError(
                 "configured how?", seen=repr(wanted), expected="cmd=['sh'], user='web', exposes='80/tcp', …"
             )
@@ -198,6 +198,12 @@ _SETTINGS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "healthcheck": lambda config: (config.get("Healthcheck") or {}).get("Test") not in (None, [], ["NONE"]),
 }
 """By name: where an image's configuration has it (Docker Image Specification v1.2)."""
+
+
+def _fits(value: object, kind: type) -> bool:
+    """Whether *value* is of this kind; what it holds, if it holds something, is text."""
+    held = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
+    return isinstance(value, kind) and all(isinstance(each, str) for each in held)
 
 
 def _config(found: Found) -> dict[str, Any]:

@@ -37,7 +37,9 @@ _WORDS = {
 
 def place(given: object) -> tuple[str, int]:
     """*given*, ``host:port``, as a host and a port.  Raises `UsageError`."""
-    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_.-]*):(\d{1,5})", given) if isinstance(given, str) else None
+    match = (
+        re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_.-]*):([0-9]{1,5})", given) if isinstance(given, str) else None
+    )
     if not match:
         raise UsageError("no such place", seen=repr(given), expected="host:port, such as db:5432")
     return match[1], number("port", int(match[2]), 1, 65535)

@@ -55,9 +55,13 @@ class Settings(Object):
     ) -> Condition:
         """At this path it has the *volume* of this name, a volume without a name (*anonymous*), the folder of the host
         *bind*, or a *tmpfs*; without one of these, anything.  *read_only*: None if that does not matter."""
-        given = [bool(volume is not None), bool(bind is not None), tmpfs is True, anonymous is True]
-        if sum(given) > 1 or read_only not in (None, True, False):
-            raise UsageError("a path has one mount", expected="one of volume, bind, tmpfs, anonymous")
+        given = [volume is not None, bind is not None, tmpfs, anonymous]
+        if not all(isinstance(each, bool) for each in given) or sum(given) > 1:
+            raise UsageError(
+                "a path has one mount", expected="one of volume, bind, tmpfs=True, anonymous=True"
+            )
+        if not isinstance(read_only, bool | None):
+            raise UsageError("read-only or not?", seen=repr(read_only), expected="True, False or None")
         wanted = _Mount(
             f"volume {name_of('volume', volume)}"
             if volume is not None

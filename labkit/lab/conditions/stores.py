@@ -97,7 +97,7 @@ class Network(Object):
                 n for n, each in zip(names, found_all, strict=True) if not each["State"]["Running"]
             ]:
                 return Seen(f"{', '.join(stopped)} not running", ok=False)
-            joined = [set(each["NetworkSettings"]["Networks"] or {}) for each in found_all]
+            joined = [_networks(facts, each) for each in found_all]
             common = sorted({net for n, one in enumerate(joined) for two in joined[:n] for net in one & two})
             if not any(self.name in each for each in joined):
                 return Seen("none of them is connected", ok=False)
@@ -117,6 +117,14 @@ class Network(Object):
             return Seen("internal" if found["Internal"] else "with a way outside", ok=bool(found["Internal"]))
 
         return self._that("kind", "internal", see)
+
+
+def _networks(facts: Facts, found: Found) -> set[str]:
+    """The networks of a container; of one that lives in another's (``--network container:…``), those of that one."""
+    mode, _, other = str(found["HostConfig"].get("NetworkMode") or "").partition(":")
+    if mode == "container":
+        found = facts.once(("owner of a network", other), lambda: facts.ask("inspect_container", other))
+    return set(found["NetworkSettings"]["Networks"] or {})
 
 
 def _at_least_two(names: Iterable[str]) -> list[str]:

@@ -18,7 +18,8 @@ NAMES = {
     "container": r"[a-zA-Z0-9][a-zA-Z0-9_.-]+",
     "volume": r"[a-zA-Z0-9][a-zA-Z0-9_.-]+",
     "network": r"[a-zA-Z0-9][a-zA-Z0-9_.-]*",
-    "image": r"[A-Za-z0-9][\w.:/@-]*",
+    "image": r"(?:(?:[a-zA-Z0-9][a-zA-Z0-9.-]*|\[[0-9a-f:]+\])(?::\d+)?/)?[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)*"
+    r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
 }
 """What an engine lets objects be called (moby, daemon/names; distribution, reference)."""
 
@@ -27,7 +28,7 @@ def name_of(kind: str, given: object) -> str:
     """*given* as the name of an object of this *kind*."""
     if not isinstance(given, str) or not re.fullmatch(NAMES[kind], given, re.ASCII):
         raise UsageError(
-            f"no {kind} can have this name", seen=repr(given), expected=f"the name of a {kind}, as text"
+            f"no {kind} can have this name", seen=repr(given), expected=f"a name of the kind {kind}, as text"
         )
     return given
 
@@ -55,7 +56,7 @@ def one_of(what: str, given: object, known: Collection[str]) -> str:
 
 def path(given: object) -> str:
     """*given* as an absolute path, without what can be left out."""
-    if not isinstance(given, str) or not given.startswith("/") or "\0" in given:
+    if not isinstance(given, str) or not re.fullmatch(r"/[^\0\ud800-\udfff]*", given, re.DOTALL):
         raise UsageError(
             "no such path in a container or volume",
             seen=repr(given),

@@ -351,6 +351,10 @@ def test_help_for_an_exercise_that_there_is_not(checks: Checks) -> None:
         with pytest.raises(UsageError, match="no such exercise") as caught:
             ask("endng")
         assert caught.value.try_ == "'ending'"
+        with pytest.raises(UsageError, match="no such exercise"):
+            ask(["ending"])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="a check has a name"):
+        checks.check(["ending"], container("ada").exists())  # type: ignore[arg-type]
 
 
 def test_an_exported_page_has_the_general_hints_folded_and_no_solution(
