@@ -87,7 +87,8 @@ class UsageMeter(Live):
 
     def close(self) -> None:
         """End the recording, and take the picture away."""
-        self.stop()
+        if self._recorder is not None:  # none: there is no such container, and this was never shown
+            self.stop()
         super().close()
 
     def picture(self) -> Picture:

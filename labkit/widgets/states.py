@@ -44,11 +44,11 @@ class StateMachine(Live):
     _live: ClassVar[dict[tuple[str, str], StateMachine]] = {}
 
     def __init__(self, engine: Engine, container: str) -> None:
-        self._history = History(engine, container)
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._wake = threading.Event()
         self._stream: Any = None
+        self._history = History(engine, container)  # may raise; what `close` needs is there
         super().__init__(svg=self._history.svg, text=self._history.text, more=self._history.refusals)
         former = self._live.pop((engine.id, container), None)
         if former is not None:

@@ -358,6 +358,8 @@ def rows(world: World) -> dict[Condition, str]:
         shop.configured(exposes="80/tcp", environment={"MODE": "fast"}, workdir="/srv", healthcheck=False): (
             "image shop:1, configuration: workdir '/srv', exposes '80/tcp', environment {'MODE': 'fast'}, healthcheck False"
         ),
+        shop.configured(starts=["serve", "now"]): "image shop:1, configuration: starts ['serve', 'now']",
+        shop.configured(starts=["now"]): "image shop:1, configuration: starts ['serve', 'now'], expected starts ['now']",
         shop.configured(cmd=["serve"]): "image shop:1, configuration: cmd ['serve', 'now'], expected cmd ['serve']",
         image(IMAGE).configured(user="web"): "image busybox:lab, configuration: user '', expected user 'web'",
         # -- volumes and networks
@@ -533,6 +535,7 @@ MISTAKES: list[Callable[[], object]] = [
     lambda: image("web").configured(),
     lambda: image("web").configured(cmd="sh"),  # type: ignore[arg-type]
     lambda: image("web").configured(cmd=[1]),  # type: ignore[list-item]
+    lambda: image("web").configured(starts="sh"),  # type: ignore[arg-type]
     lambda: image("web").same_as(""),
     lambda: image("web").adds("heavy", to=IMAGE),
     lambda: image("web").adds("1m", to=""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,8 +10,9 @@ import docker.errors
 import pytest
 
 from labkit.engine import Engine
+from labkit.errors import UsageError
 from labkit.lab.commands import without_ids
-from labkit.widgets import StateMachine, picture
+from labkit.widgets import StateMachine, picture, usage
 
 
 def until(holds: Callable[[], bool], seconds: float = 20) -> float:
@@ -73,6 +75,19 @@ def test_it_stops_when_closed(engine: Engine) -> None:
     assert second.following and not first.following
     second.close()
     assert not second.following
+
+
+@pytest.mark.parametrize(
+    "make", [lambda e: StateMachine(e, 3), lambda e: StateMachine(e, ""), lambda e: usage(e, "nobody")]
+)
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_what_cannot_be_shown_leaves_nothing_to_stumble_over(
+    engine: Engine, make: Callable[[Engine], object]
+) -> None:
+    """A name that no container has or can have is one clear error, and what was half made goes without another."""
+    with pytest.raises(UsageError):
+        make(engine)
+    gc.collect()
 
 
 def test_it_stops_when_the_engine_is_gone(

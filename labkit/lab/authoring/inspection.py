@@ -57,13 +57,14 @@ def every() -> list[Path]:
 
 
 def find(name: str) -> Path:
-    """The notebook of the lab *name*; the path of a notebook is taken as it is.
+    """The notebook of the lab *name*, with its number or without; the path of a notebook is taken as it is.
 
     Raises `UsageError`, with the nearest name, when there is none.
     """
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)
     known = {path.stem: path for path in every()}
-    if name in known:
-        return known[name]
+    for stem, path in known.items():
+        if name in (stem, stem.partition("-")[2]):
+            return path
     raise no_such("lab", name, known, otherwise=f"a notebook in {FOLDER}")

@@ -149,6 +149,7 @@ class Image(Object):
         *,
         cmd: list[str] | None = None,
         entrypoint: list[str] | None = None,
+        starts: list[str] | None = None,
         user: str | None = None,
         workdir: str | None = None,
         environment: dict[str, str] | None = None,
@@ -156,10 +157,14 @@ class Image(Object):
         stop_signal: str | None = None,
         healthcheck: bool | None = None,
     ) -> Condition:
-        """What its containers are given: *cmd*, *entrypoint* as lists of words, *exposes* as ``80/tcp``; [] and "" for none."""
+        """What its containers are given: *cmd*, *entrypoint*, or *starts*, both in a row, as lists of words; *exposes* as 80/tcp.
+
+        [] and "" stand for none.
+        """
         given: dict[str, Any] = {
             "cmd": cmd,
             "entrypoint": entrypoint,
+            "starts": starts,
             "user": user,
             "workdir": workdir,
             "exposes": exposes,
@@ -183,13 +188,14 @@ class Image(Object):
 
 
 _TYPES: dict[str, type] = {
-    **{"cmd": list, "entrypoint": list, "environment": dict, "healthcheck": bool},
+    **{"cmd": list, "entrypoint": list, "starts": list, "environment": dict, "healthcheck": bool},
     **dict.fromkeys(("user", "workdir", "exposes", "stop_signal"), str),
 }
 
 _SETTINGS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "cmd": lambda config: config.get("Cmd") or [],
     "entrypoint": lambda config: config.get("Entrypoint") or [],
+    "starts": lambda config: (config.get("Entrypoint") or []) + (config.get("Cmd") or []),
     "user": lambda config: config.get("User") or "",
     "workdir": lambda config: config.get("WorkingDir") or "",
     "environment": lambda config: dict(line.partition("=")[::2] for line in config.get("Env") or []),

@@ -17,6 +17,7 @@ import nbformat
 import pytest
 
 from labkit.lab.authoring import rules
+from labkit.lab.authoring.inspection import find
 from tests.lab.authoring.books import book, exercise, written
 from tests.notebooks import LABS, jupyter_environ, load
 from tests.test_notebooks import strictly
@@ -118,6 +119,11 @@ def test_a_number_is_free_or_there_is_none(tmp_path: Path) -> None:
     written(tmp_path, book(), "99-sum")
     done = labkit("new", "lab", "--folder", tmp_path, "boats")
     assert done.returncode == 2 and "labkit new lab NN-boats" in done.stderr
+
+
+def test_a_lab_is_found_with_its_number_and_without() -> None:
+    """What `labkit new lab NAME` was called, `labkit check-labs NAME` finds."""
+    assert find("storage") == find("40-storage")
 
 
 def test_no_such_lab_is_told_with_the_nearest() -> None:
