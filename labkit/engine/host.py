@@ -93,6 +93,7 @@ class Host(ABC):
                 said = process.communicate(None if input is None else input.encode(), timeout)
             except BaseException as error:
                 os.killpg(process.pid, signal.SIGKILL)
+                process.wait()  # after Ctrl-C, Popen itself leaves it a zombie
                 if isinstance(error, subprocess.TimeoutExpired):
                     late = [_text(part or b"") for part in (error.stdout, error.stderr)]
                     raise CommandFailed(Completed(args, -signal.SIGKILL, *late), late=timeout) from None

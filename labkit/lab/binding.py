@@ -11,6 +11,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
+from labkit.engine.failures import translated
+
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
@@ -38,7 +40,8 @@ class Bound(Generic[P, R]):
 
         @functools.wraps(function)
         def bound(*arguments: P.args, **options: P.kwargs) -> R:
-            return function(owner.engine, *arguments, **options)
+            with translated():
+                return function(owner.engine, *arguments, **options)
 
         signature = inspect.signature(function)
         bound.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]  # what help() and a notebook's Shift-Tab show

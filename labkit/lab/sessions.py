@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from labkit.engine.failures import translated
 from labkit.errors import Refused, no_such
 from labkit.lab import evidence, needs, registries, speeds, tidying, tracing, waiting
 from labkit.lab.binding import Bound, Drawn
@@ -151,7 +152,8 @@ class Session(Shown):
 
     def tidy(self) -> None:
         """Remove the lab's containers and volumes, and nothing else; see `labkit.lab.tidy`."""
-        tidying.tidy(self.engine, self.name)
+        with translated():
+            tidying.tidy(self.engine, self.name)
         self._there = None
 
     def leave(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import labkit.lab
 from labkit.engine import Engine
-from labkit.errors import Refused, UsageError
+from labkit.errors import EngineUnreachable, Refused, UsageError
 from labkit.lab import opening
 from labkit.widgets import StateMachine
 
@@ -120,6 +120,16 @@ def test_functions_are_bound_with_their_signature(session: labkit.lab.Session) -
 
     assert list(inspect.signature(session.until).parameters) == ["container", "wanted", "restarts", "seconds"]
     assert "Wait until" in str(session.until.__doc__)
+
+
+def test_an_engine_that_does_not_answer_is_one_message(session: labkit.lab.Session) -> None:
+    """Whatever is asked while the daemon is away is told without a traceback of a library's; afterwards all goes on."""
+    session.engine.kill()
+    for ask in (lambda: session.state("ada"), lambda: session.happened("ada"), session.tidy, session.changed):
+        with pytest.raises(EngineUnreachable):
+            ask()
+    session.engine.start()
+    assert session.state("ada") == "removed"
 
 
 @pytest.mark.usefixtures("own_folders")

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from typing import NamedTuple
 
 from labkit.errors import LabkitError, UsageError
@@ -83,8 +84,11 @@ class Ran(NamedTuple):
 def run(command: Sequence[str], environ: Mapping[str, str], seconds: float) -> Ran:
     """Run *command* without input, for at most *seconds*; nothing of it goes on when this returns or raises.
 
-    Raises `LabkitError` where there is no such program, or where its words cannot be given to one.
+    Raises `UsageError` for seconds that are none, and `LabkitError` where there is no such program, or where its words cannot
+    be given to one.
     """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < inf:
+        raise UsageError("no such time for a command", seen=repr(seconds), expected="seconds, more than 0")
     began = time.perf_counter()
     try:
         process = subprocess.Popen(
@@ -106,6 +110,7 @@ def run(command: Sequence[str], environ: Mapping[str, str], seconds: float) -> R
             output, ended = _output(process, seconds)
         except BaseException:
             _signal(process, signal.SIGKILL)
+            process.wait()  # after Ctrl-C, Popen itself leaves it a zombie
             raise
     return Ran(process.returncode, output, time.perf_counter() - began, ended)
 

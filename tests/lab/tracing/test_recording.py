@@ -17,7 +17,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.lab.changes import Looks
 from labkit.lab.tracing import Trace, trace
 from labkit.lab.tracing.repeating import why_not_twice
-from labkit.lab.tracing.typed import words
+from labkit.lab.tracing.typed import run, words
 
 LOOP = "sh -c 'while :; do sleep 0.05; done'"
 
@@ -208,6 +208,13 @@ def test_words_that_no_program_can_be_given(engine: Engine) -> None:
             trace(engine, line)
 
 
+@pytest.mark.parametrize("seconds", [0, -1, "2", float("nan"), float("inf"), None, True])
+def test_a_time_that_is_none_is_told(seconds: Any) -> None:
+    """Nonsense instead of seconds is one message, before anything is run."""
+    with pytest.raises(UsageError, match="no such time"):
+        run(["/nonexistent"], {}, seconds)
+
+
 def test_an_interrupt_leaves_nothing(engine: Engine, own_folders: tuple[Path, Path]) -> None:
     """Ctrl-C in the middle ends the command; no process, thread, socket or twin remains."""
     threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -216,6 +223,7 @@ def test_an_interrupt_leaves_nothing(engine: Engine, own_folders: tuple[Path, Pa
     assert not list(own_folders[1].glob("trace-*"))
     assert not [each.name for each in threading.enumerate() if each.name.startswith("labkit-")]
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    assert not [child for child in children if " Z " in Path(f"/proc/{child}/stat").read_text()]
     assert "docker" not in [Path(f"/proc/{child}/comm").read_text().strip() for child in children]
     assert inventory(engine)["containers"] == []
 
