@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.notebooks import PAGES, ROOT
 from tests.test_lab_server import Lab, gone
@@ -115,6 +115,7 @@ class Tab:
         self.theme = "light"
         self.errors: list[str] = []
         page.set_default_timeout(SECONDS * 1000)
+        expect.set_options(timeout=SECONDS * 1000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._complains)
 
