@@ -18,9 +18,8 @@ from tests.browser import browser, lab
 
 __all__ = ["browser", "lab"]
 
-os.environ["LABKIT_ZYGOTE"] = (
-    "0"  # a process that outlives its starter would be residue; its own tests start some
-)
+# a process that outlives its starter would be residue; its own tests start some
+os.environ["LABKIT_ZYGOTE"] = "0"
 
 # a shell that runs us in its background has both ignored, and so would all that we start, also what has to end by them
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,7 +17,8 @@ import nbformat
 from nbclient import NotebookClient
 
 from labkit import paths
-from tests.notebooks import RUNBOOKS, jupyter_environ, load
+from labkit.lab.notebooks.book import load
+from tests.notebooks import RUNBOOKS, jupyter_environ
 from tests.test_notebooks import incident
 
 LIVE = "application/vnd.jupyter.widget-view+json"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -17,10 +16,6 @@ RUNBOOKS = sorted(ROOT.glob("runbooks/*.ipynb"))
 def each(paths: list[Path]):  # type: ignore[no-untyped-def]
     """A test parameter for each of *paths*, called by its stem."""
     return [pytest.param(path, id=path.stem) for path in paths]
-
-
-def load(path: Path) -> nbformat.NotebookNode:
-    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
 
 
 def jupyter_environ(folder: Path) -> dict[str, str]:

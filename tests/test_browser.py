@@ -10,8 +10,9 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+from labkit.lab.notebooks.book import load
 from tests.browser import SHOTS, Tab, contrasts, notebook, opened
-from tests.notebooks import PAGES, ROOT, load
+from tests.notebooks import PAGES, ROOT
 from tests.test_lab_server import Lab
 
 pytestmark = pytest.mark.timeout(400)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from labkit.lab.authoring.listings import page_updated, updated
-from tests.notebooks import LABS, PAGES, RUNBOOKS, load
+from labkit.lab.notebooks.book import load
+from tests.notebooks import LABS, PAGES, RUNBOOKS
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [

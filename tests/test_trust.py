@@ -9,7 +9,8 @@ import pytest
 from nbformat.sign import NotebookNotary
 
 from labkit import trust
-from tests.notebooks import LABS, PAGES, each, load
+from labkit.lab.notebooks.book import load
+from tests.notebooks import LABS, PAGES, each
 
 
 @pytest.mark.parametrize(

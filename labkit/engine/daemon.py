@@ -54,7 +54,6 @@ def complaint(client: docker.DockerClient, log: Path, since: float, offset: int,
             return said
         text = log.read_bytes()[offset:].decode(errors="replace").partition("Got signal to reload")[2]
         said = "\n".join(line for line in text.splitlines() if "level=error" in line)
-        time.sleep(
-            0.1 if said else 0.01
-        )  # an error may be about something else, and the reload still under way
+        # an error may be about something else, and the reload still under way
+        time.sleep(0.1 if said else 0.01)
     return f"it says nothing about it within {timeout:.0f} s"

@@ -205,9 +205,8 @@ def _kernel(request: dict[str, Any], connection: socket.socket) -> None:
     """An ordinary ipykernel; the connection is told its ports once it can be reached there."""
     from ipykernel import kernelapp
 
-    class IPKernelApp(
-        kernelapp.IPKernelApp
-    ):  # the same name: it stands in the log, and for its configuration
+    # the same name: it stands in the log, and for its configuration
+    class IPKernelApp(kernelapp.IPKernelApp):
         def init_connection_file(self) -> None:
             super().init_connection_file()
             if request["fresh"]:  # choosing while binding: no other kernel can take a port in between

@@ -1,4 +1,4 @@
-"""What a lab notebook needs beside the engine: predictions, waiting, evidence that prints the same every time."""
+"""What makes a notebook teach: a lab's session, conditions for its checks, evidence that prints the same every time."""
 
 from labkit.lab.commands import readable_commands
 from labkit.lab.conditions import any_of, container, image, network, nothing_else, reachable, volume

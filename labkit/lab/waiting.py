@@ -93,9 +93,8 @@ def until_says(engine: Engine, container: str, line: str, *, seconds: float = 60
     """
     deadline = time.monotonic() + seconds
     while True:
-        status = inspected(engine, container)["State"][
-            "Status"
-        ]  # before the log: what has ended says no more
+        # before the log: what has ended says no more
+        status = inspected(engine, container)["State"]["Status"]
         if line in (log := said(engine, container)):
             return
         if status not in ALIVE:

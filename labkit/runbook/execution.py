@@ -179,9 +179,8 @@ def carry_out(
         interrupted = _execute(order, output, options, interruptions)
         if interrupted:
             journal.write("run-interrupted", reason=interrupted)
-            with suppress(
-                LabkitError
-            ):  # what is still there then, the report is written; resuming tries again
+            # what is still there then, the report is written; resuming tries again
+            with suppress(LabkitError):
                 clear_away(order, journal)
         outcome = reports.write(
             output, folder, name=order.runbook, interrupted=interrupted, engine=learned.found
@@ -246,9 +245,8 @@ def _execute(order: Order, output: Path, options: Mapping[str, Any], interruptio
 
     from labkit.runbook.engine import NAME, LabkitEngine
 
-    papermill_engines.register(
-        NAME, LabkitEngine
-    )  # also where labkit was not installed with its entry points
+    # also where labkit was not installed with its entry points
+    papermill_engines.register(NAME, LabkitEngine)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         with interruptions.allowed():

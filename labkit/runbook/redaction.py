@@ -171,9 +171,8 @@ class Secrets:
         return masked
 
     def _mask_text(self, text: str, shapes: bool) -> str:
-        remembered = (
-            self._masked
-        )  # with another value there is another one, so what is put into it is never out of date
+        # with another value there is another one, so what is put into it is never out of date
+        remembered = self._masked
         if (masked := remembered.get((text, shapes))) is None:
             masked = remembered[text, shapes] = self._mask_new(text, shapes)
             self._room -= 2 * len(text)

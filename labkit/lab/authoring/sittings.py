@@ -114,9 +114,8 @@ class Sitting:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._lane.alive:
-            with suppress(
-                LabkitError
-            ):  # whatever the cells have made of `lab`, its engine ends with the kernel
+            # whatever the cells have made of `lab`, its engine ends with the kernel
+            with suppress(LabkitError):
                 self.run("lab.close()")
         self.end()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.errors import UsageError, no_such
+from labkit.lab.checking import hints
 from labkit.lab.checking.following import Following
 from labkit.lab.checking.hints import Help, Hint, Solution, markdown
 from labkit.lab.checking.rounds import Rounds, Watch
@@ -25,17 +26,11 @@ LATER = "checked again later"
 GONE = "the engine is gone; run this cell again once there is one"
 
 
-class Notes(Protocol):
+class Notes(hints.Notes, Protocol):
     """Who notes what a learner does: a `labkit.lab.progress.Progress`."""
 
     def checked(self, exercise: str, passed: bool) -> None:
         """A check turned."""
-
-    def hinted(self, exercise: str, number: int) -> None:
-        """The hint with this *number* was read."""
-
-    def gave_solution(self, exercise: str) -> None:
-        """The solution was looked at."""
 
 
 class Check(Shown):
@@ -125,10 +120,11 @@ class Check(Shown):
         return "\n".join(lines)
 
     def _static(self) -> str:
-        hints = [hint for hint in self.help.hints() if hint.general] if self.help and not self.done else []
+        given = self.help.hints() if self.help and not self.done else []
         folded = [
             f"<details><summary>{html.escape(hint.title)}</summary>{markdown(hint.text)}</details>"
-            for hint in hints
+            for hint in given
+            if hint.general
         ]
         return "\n".join([f"<pre style='white-space: pre-wrap'>{html.escape(repr(self))}</pre>", *folded])
 

@@ -42,9 +42,8 @@ def run(id_: str, source: str) -> None:
         raise LabkitError(
             "cells can be run in a notebook only", try_="open the lab in JupyterLab, or in ipython"
         )
-    shell._showtraceback = lambda *_: (
-        None
-    )  # where all errors end; an error in a notebook's output would end papermill
+    # where all errors end; an error in a notebook's output would end papermill
+    shell._showtraceback = lambda *_: None
     try:
         with capture_output():
             result = shell.run_cell(source, store_history=False)

@@ -90,9 +90,8 @@ def copy_out(
         changes=changes((str(to), "absent", "a copy"), (str(note), "absent", "its sha256")),
         undo=shlex.join(["rm", str(to), str(note)]),
         arguments={**arguments, "job": name},
-        relies_on={
-            "driver": seen["driver"]
-        },  # what 20.10 calls its creation is the last change of its topmost folder
+        # not on its creation: what 20.10 calls so is the last change of its topmost folder
+        relies_on={"driver": seen["driver"]},
         effects=(*effects("container", "", name, (*LIFE, "archive-path")), *mounted(volume)),
     )
 

@@ -18,8 +18,9 @@ import pytest
 
 from labkit.lab.authoring import rules
 from labkit.lab.authoring.inspection import find
+from labkit.lab.notebooks.book import load
 from tests.lab.authoring.books import book, exercise, written
-from tests.notebooks import LABS, jupyter_environ, load
+from tests.notebooks import LABS, jupyter_environ
 from tests.test_notebooks import strictly
 
 
