@@ -9,7 +9,7 @@ from labkit.lab.tracing.repeating import Performed
 from labkit.lab.tracing.traces import Command, Step, Trace
 from labkit.widgets.traces import view
 from tests.browser import SHOTS
-from tests.widgets.test_marks import mount, page
+from tests.widgets.mounting import mount, page
 
 __all__ = ["page"]
 
