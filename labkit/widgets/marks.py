@@ -23,35 +23,27 @@ class Marks(anywidget.AnyWidget):
     """The live view of a *check*.  ``shown`` is all that the page knows: the solution is not among it until it was asked for."""
 
     _esm = page("""
-    const STYLE = `
-    .lk-check { border-left: 4px solid var(--lk-tone); padding: 2px 12px; margin: 4px 0;
-      font: 13px var(--jp-ui-font-family, system-ui, sans-serif);
-      color: var(--jp-ui-font-color1, CanvasText); --lk-tone: var(--jp-ui-font-color2, #59636e);
-      --lk-done: #1a7f37; --lk-waits: #9a6700; }
-    [data-jp-theme-light=false] .lk-check { --lk-done: #3fb950; --lk-waits: #d29922; }
+    const STYLE = LOOK + `
+    .lk-check { border-left: 4px solid var(--lk-tone); padding: 2px 12px; --lk-tone: var(--lk-mute); }
     .lk-check[data-state=done] { --lk-tone: var(--lk-done); }
     .lk-check[data-state=not-yet] { --lk-tone: var(--lk-waits); }
     .lk-check .lk-verdict { font-size: 14px; margin: 4px 0; }
     .lk-check .lk-mark { display: inline-block; width: 1.5em; font-weight: 600; color: var(--lk-tone); }
-    .lk-check ul { list-style: none; margin: 4px 0; padding: 0; font: 12px var(--jp-code-font-family, monospace); }
+    .lk-check ul { list-style: none; margin: 4px 0; padding: 0; font: 12px var(--lk-code); }
     .lk-check li { padding: 1px 0 1px 1.9em; text-indent: -1.9em; overflow-wrap: anywhere; }
     .lk-check li.lk-fails { color: var(--jp-ui-font-color0, CanvasText); }
-    .lk-check li.lk-holds { color: var(--jp-ui-font-color2, GrayText); }
+    .lk-check li.lk-holds { color: var(--lk-mute); }
     .lk-check details, .lk-check .lk-ask { margin: 4px 0; }
-    .lk-check summary { cursor: pointer; }
     .lk-check .lk-prose { margin: 2px 0 6px 1.2em; max-width: 44em; }
-    .lk-check .lk-prose:focus { outline: 1px dashed var(--jp-border-color1, #8c959f); outline-offset: 4px; }
+    .lk-check .lk-prose:focus { outline: 1px dashed var(--lk-line); outline-offset: 4px; }
     .lk-check .lk-prose p { margin: 4px 0; }
     .lk-check .lk-prose pre { padding: 6px 8px; background: var(--jp-layout-color2, rgba(127,127,127,.12)); }
     .lk-check .lk-prose pre code { background: none; padding: 0; white-space: pre-wrap; word-break: normal;
       overflow-wrap: anywhere; }
-    .lk-check button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--jp-border-color1, #8c959f);
-      border-radius: 3px; padding: 2px 8px; cursor: pointer; }
-    .lk-check button:focus-visible, .lk-check summary:focus-visible { outline: 2px solid var(--jp-brand-color1, Highlight); }
     .lk-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }`;
 
     function render({ model, el }) {
-      const style = make("style", "", STYLE), box = make("section", "lk-check");
+      const style = make("style", "", STYLE), box = make("section", "lk-view lk-check");
       const mark = make("span", "lk-mark"), verdict = make("span", "");
       mark.setAttribute("aria-hidden", "true");
       const line = make("p", "lk-verdict", mark, verdict);

@@ -23,28 +23,24 @@ class Question(anywidget.AnyWidget):
     """The live view of a *prediction*: a form until it is committed, then the answer, then the grade."""
 
     _esm = page("""
-    const STYLE = `
-    .lk-question { border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 4px; padding: 6px 12px 8px; margin: 4px 0;
-      font: 13px var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, CanvasText); min-width: 0; }
+    const STYLE = LOOK + `
+    .lk-question { border: 1px solid var(--lk-line); border-radius: 4px; padding: 6px 12px 8px; min-width: 0; }
     .lk-question legend { font-weight: 600; padding: 0 4px; }
     .lk-question label { display: block; padding: 2px 0; cursor: pointer; }
     .lk-question label:has(:checked) { font-weight: 600; }
-    .lk-question input { accent-color: var(--jp-brand-color1, Highlight); }
+    .lk-question input { accent-color: var(--lk-lit); }
     .lk-question input[type=text] { font: inherit; color: inherit; background: var(--jp-layout-color1, Canvas); padding: 2px 6px;
-      border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 3px; }
-    .lk-question button { font: inherit; color: inherit; background: transparent;
-      border: 1px solid var(--jp-border-color1, #8c959f);
-      border-radius: 3px; padding: 2px 8px; margin-top: 4px; cursor: pointer; }
-    .lk-question :focus-visible { outline: 2px solid var(--jp-brand-color1, Highlight); }
+      border: 1px solid var(--lk-line); border-radius: 3px; }
+    .lk-question button { margin-top: 4px; }
     .lk-question p { margin: 4px 0 0; }
     .lk-question p:empty { display: none; }
-    .lk-question[data-right=yes] { border-left: 4px solid var(--jp-success-color1, #1a7f37); }
-    .lk-question[data-right=no] { border-left: 4px solid var(--jp-warn-color1, #9a6700); }`;
+    .lk-question[data-right=yes] { border-left: 4px solid var(--lk-done); }
+    .lk-question[data-right=no] { border-left: 4px solid var(--lk-waits); }`;
     let count = 0;
 
     function render({ model, el }) {
       const { question, among } = model.get("asked"), group = `lk-question-${count++}`;
-      const form = make("form"), box = make("fieldset", "lk-question", make("legend", "", question));
+      const form = make("form"), box = make("fieldset", "lk-view lk-question", make("legend", "", question));
       const told = make("p"), commit = make("button", "", "This is my prediction");
       told.setAttribute("role", "status");
       const inputs = (among.length ? among : [null]).map((words, number) => {

@@ -23,23 +23,20 @@ class Tabs(anywidget.AnyWidget):
     """The live view of a *trace*.  ``shown`` is all that the page knows."""
 
     _esm = page("""
-    const STYLE = `
-    .lk-trace { border: 1px solid var(--jp-border-color1, #8c959f); border-radius: 4px; margin: 4px 0; max-width: 72em;
-      font: 13px var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, CanvasText); }
-    .lk-trace [role=tablist] { display: flex; flex-wrap: wrap; border-bottom: 1px solid var(--jp-border-color1, #8c959f); }
-    .lk-trace [role=tab] { font: inherit; color: inherit; background: transparent; border: 0; padding: 6px 12px; cursor: pointer;
-      border-bottom: 3px solid transparent; }
-    .lk-trace [role=tab][aria-selected=true] { border-bottom-color: var(--jp-brand-color1, Highlight); font-weight: 600; }
-    .lk-trace [role=tab] small { font-weight: 400; color: var(--jp-ui-font-color2, GrayText); padding-left: .5em; }
-    .lk-trace :focus-visible { outline: 2px solid var(--jp-brand-color1, Highlight); outline-offset: -2px; }
+    const STYLE = LOOK + `
+    .lk-trace { border: 1px solid var(--lk-line); border-radius: 4px; max-width: 72em; }
+    .lk-trace [role=tablist] { display: flex; flex-wrap: wrap; border-bottom: 1px solid var(--lk-line); }
+    .lk-trace [role=tab] { border: 0; border-bottom: 3px solid transparent; border-radius: 0; padding: 6px 12px; }
+    .lk-trace [role=tab][aria-selected=true] { border-bottom-color: var(--lk-lit); font-weight: 600; }
+    .lk-trace [role=tab] small { font-weight: 400; color: var(--lk-mute); padding-left: .5em; }
+    .lk-trace :focus-visible { outline-offset: -2px; }
     .lk-trace [role=tabpanel] { padding: 8px 12px; overflow-x: auto; }
-    .lk-trace pre, .lk-trace code { font: 12px/1.5 var(--jp-code-font-family, monospace); color: inherit; background: none;
+    .lk-trace pre, .lk-trace code { font: 12px/1.5 var(--lk-code); color: inherit; background: none;
       margin: 0; padding: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
     .lk-trace .lk-row { display: grid; grid-template-columns: 6em minmax(0, 1fr); gap: 0 1em; padding: 2px 0; }
-    .lk-trace .lk-ms { text-align: right; font: 12px/1.5 var(--jp-code-font-family, monospace);
-      color: var(--jp-ui-font-color2, GrayText); white-space: nowrap; }
-    .lk-trace .lk-why { color: var(--jp-ui-font-color2, GrayText); }
-    .lk-trace summary { cursor: pointer; }
+    .lk-trace .lk-ms { text-align: right; font: 12px/1.5 var(--lk-code);
+      color: var(--lk-mute); white-space: nowrap; }
+    .lk-trace .lk-why { color: var(--lk-mute); }
     .lk-trace details pre { max-height: 24em; overflow: auto; margin: 2px 0 6px 1.2em; }
     .lk-trace .lk-code { margin: 6px 0; font-weight: 600; }`;
     let count = 0;
@@ -71,7 +68,7 @@ class Tabs(anywidget.AnyWidget):
 
     function render({ model, el }) {
       const shown = model.get("shown"), own = `lk-trace-${count++}`;
-      const list = make("div"), box = make("section", "lk-trace", list);
+      const list = make("div"), box = make("section", "lk-view lk-trace", list);
       box.setAttribute("aria-label", shown.command.line);
       list.setAttribute("role", "tablist");
       const tabs = [], panels = [];

@@ -13,11 +13,12 @@ from tests.browser import SHOTS
 
 __all__ = ["mount", "page", "received", "refresh"]
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><body style="margin:16px;%s"><div id="at"></div></body>"""
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<body data-jp-theme-light="%s" style="margin:16px;%s"><div id="at"></div></body>"""
 THEMES = {
     "light": "background:#fff;color-scheme:light",
     "dark": "background:#111;color-scheme:dark;--jp-ui-font-color1:#ddd;--jp-ui-font-color0:#fff;--jp-ui-font-color2:#aaa;"
-    "--jp-layout-color1:#111;--jp-layout-color2:#222;--jp-border-color1:#666;--jp-success-color1:#3fb950;--jp-warn-color1:#d29922",
+    "--jp-layout-color1:#111;--jp-layout-color2:#222;--jp-border-color1:#666",
 }
 MOUNT = """async ([source, state]) => {
   const listeners = {};
@@ -42,7 +43,7 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Page]:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.set_content(PAGE % THEMES[request.param])
+    page.set_content(PAGE % (str(request.param == "light").lower(), THEMES[request.param]))
     yield page
     assert errors == []
     SHOTS.mkdir(exist_ok=True)
