@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import labkit
 from labkit import paths
@@ -24,6 +25,10 @@ os.environ["LABKIT_ZYGOTE"] = "0"
 # a shell that runs us in its background has both ignored, and so would all that we start, also what has to end by them
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# what is made up is tried for what it does, not for how long that takes on a busy machine
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 PACKS = ["debian-13", "debian-12"]
 """Docker 26.1 and Docker 20.10."""

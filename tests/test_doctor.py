@@ -56,7 +56,7 @@ def test_no_module_is_loaded_by_looking(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     script = """
         mkdir -p "$0/proc" && mount --rbind /proc "$0/proc" && mount -t tmpfs tmpfs /proc
-        for entry in "$0"/proc/*; do ln -s "$entry" /proc/; done
+        ln -s "$0"/proc/* /proc/
         rm -f /proc/filesystems /proc/modules
         printf 'nodev\\tproc\\n' >/proc/filesystems
         echo 'loop 1 0 - Live 0x0' >/proc/modules

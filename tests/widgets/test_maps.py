@@ -44,7 +44,7 @@ MAPS = st.builds(
 
 
 @given(found=MAPS, exact=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_facts_make_a_picture_that_stays_on_its_sheet(found: NetworkMap, exact: bool) -> None:
     """Whatever names and numbers there are, the SVG is well-formed, nothing lies outside, and the words are read aloud."""
     svg = draw_map(found, exact=exact)

@@ -37,7 +37,7 @@ USAGES = st.builds(
 
 
 @given(found=USAGES, exact=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_facts_make_a_picture_that_stays_on_its_sheet(found: Usage, exact: bool) -> None:
     """Whatever was measured, or was not, the SVG is well-formed, nothing lies outside, and the words are read aloud."""
     svg = draw_usage(found, exact=exact)

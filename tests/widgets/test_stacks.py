@@ -37,7 +37,7 @@ STACKS = st.builds(
 
 
 @given(stack=STACKS, exact=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_facts_make_a_picture_that_stays_on_its_sheet(stack: LayerStack, exact: bool) -> None:
     """Whatever names and sizes there are, the SVG is well-formed, nothing lies outside, and the words are read aloud."""
     svg = draw_stack(stack, exact=exact)

@@ -24,7 +24,7 @@ LINES = st.builds(
 
 
 @given(found=LINES, last=st.integers(0, 80), exact=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_facts_make_a_picture_that_stays_on_its_sheet(found: Timeline, last: int, exact: bool) -> None:
     """Whatever happened to whatever, the SVG is well-formed, nothing lies outside, and the words are read aloud."""
     svg = draw_timeline(found, last, exact=exact)
