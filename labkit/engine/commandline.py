@@ -32,6 +32,7 @@ def write(folder: Path, pack: Pack) -> None:
     """Write the command line's programs and configuration below the engine's runtime *folder*."""
     (folder / "bin").mkdir()
     (folder / "cli/cli-plugins").mkdir(parents=True)
+    (folder / "cli/tmp").mkdir()
     (folder / "cli/config.json").write_text(json.dumps({}), encoding="utf-8")
     if pack.is_machine:
         return
@@ -43,7 +44,11 @@ def write(folder: Path, pack: Pack) -> None:
             program = pack.program(name)
             if program is not None:
                 script = place / Path(name).name
-                script.write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n', encoding="utf-8")
+                # buildx leaves what it was given on standard input in the folder for temporary files: ours goes with the engine
+                temporary = shlex.quote(str(folder / "cli/tmp"))
+                script.write_text(
+                    f'#!/bin/sh\nTMPDIR={temporary} exec {shlex.join(program)} "$@"\n', encoding="utf-8"
+                )
                 script.chmod(0o755)
 
 

@@ -260,3 +260,18 @@ def test_docker_errors_are_not_swallowed(engine: Engine) -> None:
     """The daemon's refusals reach the caller as they are."""
     with pytest.raises(docker.errors.APIError, match=r"executable file not found|no such file"):
         engine.client.containers.run("busybox:lab", ["no-such-program"])
+
+
+def test_the_command_line_leaves_nothing_in_the_users_temporary_folder(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """What a build from standard input leaves lies in the engine's own folder, and goes with it."""
+    done = subprocess.run(
+        ["docker", "build", "--quiet", "-"],
+        input=b"FROM busybox:lab\nLABEL a=b\n",
+        env={**os.environ, **engine.environ, "TMPDIR": str(tmp_path)},
+        check=False,
+        capture_output=True,
+    )
+    assert done.stdout.startswith(b"sha256:"), done.stderr
+    assert list(tmp_path.iterdir()) == []
