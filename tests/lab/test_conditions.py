@@ -128,8 +128,9 @@ class World:
             wait=False,
             restart_policy={"Name": "on-failure", "MaximumRetryCount": 2},
         )
-        self.run("x-oom", "sh", "-c", "tail /dev/zero", wait=False, mem_limit="32m", memswap_limit="32m")
-        script = "if [ -e /once ]; then sleep 1000; fi; touch /once; tail /dev/zero"
+        # an engine can miss a kill that comes with the start
+        self.run("x-oom", "sh", "-c", "sleep 0.5; tail /dev/zero", wait=False, mem_limit="32m", memswap_limit="32m")
+        script = "if [ -e /once ]; then sleep 1000; fi; touch /once; sleep 0.5; tail /dev/zero"
         self.run("x-oom-once", "sh", "-c", script, wait=False, mem_limit="32m", memswap_limit="32m")
         self.api.create_container(IMAGE, ["true"], name="x-created")
         with pytest.raises(docker.errors.APIError):
@@ -146,7 +147,9 @@ class World:
         self.api.start("x-oom-once")
 
     def until(self, name: str, holds: Callable[[Any], bool]) -> None:
-        while not holds(self.api.inspect_container(name)):
+        end = time.monotonic() + 60
+        while not holds(found := self.api.inspect_container(name)):
+            assert time.monotonic() < end, (name, found["State"], found["RestartCount"])
             time.sleep(0.02)
 
     def deceits(self) -> None:
