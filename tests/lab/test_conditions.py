@@ -129,7 +129,9 @@ class World:
             restart_policy={"Name": "on-failure", "MaximumRetryCount": 2},
         )
         # an engine can miss a kill that comes with the start
-        self.run("x-oom", "sh", "-c", "sleep 0.5; tail /dev/zero", wait=False, mem_limit="32m", memswap_limit="32m")
+        self.run(
+            "x-oom", "sh", "-c", "sleep 0.5; tail /dev/zero", wait=False, mem_limit="32m", memswap_limit="32m"
+        )
         script = "if [ -e /once ]; then sleep 1000; fi; touch /once; sleep 0.5; tail /dev/zero"
         self.run("x-oom-once", "sh", "-c", script, wait=False, mem_limit="32m", memswap_limit="32m")
         self.api.create_container(IMAGE, ["true"], name="x-created")

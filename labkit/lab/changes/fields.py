@@ -85,7 +85,8 @@ def _container(raw: Mapping[str, Any]) -> dict[str, Any]:
     started = state["StartedAt"]
     health = {"Health": {"Status": state["Health"]["Status"]}} if state.get("Health") else {}
     chosen = {key: value for key, value in config.items() if key not in ("Env", "Hostname")}
-    chosen["Env"] = dict(pair.partition("=")[::2] for pair in config.get("Env") or [])
+    # docker's command line gives them in any order
+    chosen["Env"] = dict(sorted(pair.partition("=")[::2] for pair in config.get("Env") or []))
     if config.get("Hostname") != raw["Id"][:12]:
         chosen["Hostname"] = config.get("Hostname")
     return {
