@@ -1,35 +1,23 @@
-"""What the live views of checks, predictions and traces have in common in the page: their look, and how elements are made."""
+"""The JavaScript and the look of the live views, which lie beside their modules: what all of them share, and what each adds."""
 
 from __future__ import annotations
 
-__all__ = ["page"]
+from pathlib import Path
 
-ELEMENTS = """
-    const LOOK = `
-    .lk-view { margin: 4px 0; font: 13px var(--jp-ui-font-family, system-ui, sans-serif);
-      color: var(--jp-ui-font-color1, CanvasText); --lk-mute: var(--jp-ui-font-color2, GrayText);
-      --lk-line: var(--jp-border-color1, #8c959f); --lk-lit: var(--jp-brand-color1, Highlight);
-      --lk-code: var(--jp-code-font-family, monospace); --lk-done: #1a7f37; --lk-waits: #9a6700; }
-    [data-jp-theme-light=false] .lk-view { --lk-done: #3fb950; --lk-waits: #d29922; }
-    .lk-view button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--lk-line);
-      border-radius: 3px; padding: 2px 8px; cursor: pointer; }
-    .lk-view summary { cursor: pointer; }
-    .lk-view :focus-visible { outline: 2px solid var(--lk-lit); }`;
+__all__ = ["script", "style"]
 
-    function make(tag, name, ...children) {
-      const node = document.createElement(tag);
-      if (name) node.className = name;
-      node.append(...children);
-      return node;
-    }
-
-    function ours(node) {  // its keys are not the notebook's commands
-      node.setAttribute("data-lm-suppress-shortcuts", "true");
-      return node;
-    }
-"""
+HERE = Path(__file__).parent
 
 
-def page(script: str) -> str:
-    """The JavaScript of a view, for anywidget: *script*, which may use what `ELEMENTS` has; its root is of the class lk-view."""
-    return ELEMENTS + script
+def script(view: str) -> str:
+    """The module of JavaScript of a *view*, for anywidget's ``_esm``; it may use what ``elements.js`` has."""
+    return _both("js", view)
+
+
+def style(view: str) -> str:
+    """Its CSS, for anywidget's ``_css``; what it styles lies in an element of the class ``lk-view``."""
+    return _both("css", view)
+
+
+def _both(kind: str, view: str) -> str:
+    return "\n".join((HERE / f"{each}.{kind}").read_text(encoding="utf-8") for each in ("elements", view))

@@ -7,6 +7,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from labkit.widgets.elements import script, style
 from labkit.widgets.pictures import Picture
 
 __all__ = ["Live"]
@@ -18,54 +19,7 @@ class Live(anywidget.AnyWidget):
     *more*: what is to be had by unfolding it, below the picture; its first line is always seen.
     """
 
-    _esm = """
-    const CHANGES = ["change:svg", "change:more"];
-    function theme(svg) {
-      const light = document.body.dataset.jpThemeLight;
-      if (light) svg?.setAttribute("data-theme", light === "true" ? "light" : "dark");
-    }
-    export default {
-      render({ model, el }) {
-        const picture = document.createElement("div"), more = document.createElement("details");
-        picture.style.overflowX = "auto";
-        more.style.cssText = "color:var(--jp-ui-font-color1);font-size:13px;margin-top:4px";
-        more.append(document.createElement("summary"), document.createElement("pre"));
-        more.lastChild.style.cssText = "white-space:pre-wrap;font-size:12px;margin:4px 0 0 16px";
-        el.append(picture, more);
-        const draw = () => {
-          picture.innerHTML = model.get("svg");
-          const svg = picture.querySelector("svg");
-          svg.style.minWidth = "min(560px, 100vw)";
-          const [summary, ...lines] = model.get("more").split("\\n");
-          more.hidden = !summary;
-          more.firstChild.textContent = summary;
-          more.lastChild.textContent = lines.join("\\n");
-          svg.setAttribute("aria-label", model.get("text"));
-          theme(svg);
-          fit();
-        };
-        // in a view of its own (Create New View for Cell Output) the picture is as large as the pane
-        const fit = () => {
-          const pane = el.closest(".jp-LinkedOutputView"), svg = el.querySelector("svg");
-          if (pane && svg) {
-            const width = pane.clientWidth - 24, height = pane.clientHeight - 24, { viewBox } = svg;
-            const scale = Math.min(width / viewBox.baseVal.width, height / viewBox.baseVal.height);
-            if (scale > 0) svg.style.cssText = `width:${scale * viewBox.baseVal.width}px;max-width:none;height:auto`;
-          }
-        };
-        const resized = new ResizeObserver(fit);
-        requestAnimationFrame(() => {
-          const pane = el.closest(".jp-LinkedOutputView");
-          if (pane) { resized.observe(pane); fit(); }
-        });
-        draw();
-        for (const name of CHANGES) model.on(name, draw);
-        const watch = new MutationObserver(() => theme(el.querySelector("svg")));
-        watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-        return () => { for (const name of CHANGES) model.off(name, draw); watch.disconnect(); resized.disconnect(); };
-      },
-    };
-    """
+    _esm, _css = script("live"), style("live")
     svg = traitlets.Unicode().tag(sync=True)
     text = traitlets.Unicode().tag(sync=True)
     more = traitlets.Unicode().tag(sync=True)

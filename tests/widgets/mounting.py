@@ -55,6 +55,7 @@ def mount(page: Page, widget: Any) -> None:
     """Show *widget* in *page* as a front end does: its state goes there, its messages come here, both as JSON."""
     synced = [name for name in widget.trait_names(sync=True) if not name.startswith("_")]
     state = {name: getattr(widget, name) for name in synced if name in ("shown", "asked")}
+    page.add_style_tag(content=widget._css)
     page.expose_function("toPython", lambda sent: received(widget, json.loads(sent)))
     page.evaluate(MOUNT, [widget._esm, json.loads(json.dumps(state))])
 
