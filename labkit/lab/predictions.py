@@ -68,7 +68,11 @@ class Prediction(Shown):
         self._tell()
 
     def saw(self, actual: object) -> None:
-        """Grade the prediction by what the engine did, and print the result."""
+        """Grade the prediction by what the engine did, and print the result.  The first time counts."""
+        if self.actual is not OPEN:
+            print(f"{self.question!r} is graded already. {self.grade}")
+            print("For a new prediction, run the cell that asks it.")
+            return
         self.actual = actual
         if self.committed:
             self.right = _same(self.answer, actual)

@@ -19,7 +19,7 @@ from labkit.observe.tables import Table, Tabular
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Cell", "Moment", "Timeline", "timeline"]
+__all__ = ["Cell", "Moment", "Timeline", "in_order", "timeline"]
 
 OUTSIDE = "outside of the cells"
 REMEMBERED = 256
@@ -143,27 +143,28 @@ def moments(known: Iterable[Event], cells: Sequence[Cell] = ()) -> tuple[Moment,
 
 
 def in_order(known: Sequence[Event]) -> list[Event]:
-    """By time, and what ending a container sets off in an order of its own."""
+    """By time, and what ending a container sets off in an order of its own, whatever happens to others meanwhile."""
     ordered = sorted(known, key=lambda event: event.nano)
-    swapped = True
-    while swapped:
-        swapped = False
-        for index in range(len(ordered) - 1):
-            one, other = ordered[index : index + 2]
-            if _out_of_order(one, other):
-                ordered[index : index + 2] = [other, one]
-                swapped = True
+    for places in _ends(ordered):
+        told = sorted((ordered[place] for place in places), key=lambda e: _CONSEQUENCES.index(e.action))
+        for place, event in zip(places, told, strict=True):
+            ordered[place] = event
     return ordered
 
 
-def _out_of_order(one: Event, other: Event) -> bool:
-    return (
-        one.action in _CONSEQUENCES
-        and other.action in _CONSEQUENCES
-        and _CONSEQUENCES.index(one.action) > _CONSEQUENCES.index(other.action)
-        and _subject(one) == _subject(other)
-        and abs(other.nano - one.nano) < AT_ONCE
-    )
+def _ends(ordered: Sequence[Event]) -> list[list[int]]:
+    """The places of what each end of a container has set off."""
+    found: dict[str, list[list[int]]] = {}
+    for place, event in enumerate(ordered):
+        ends = found.setdefault(_subject(event), [[]])
+        last = ends[-1]
+        if event.action not in _CONSEQUENCES:
+            ends.append([])
+        elif last and event.nano - ordered[last[-1]].nano >= AT_ONCE:
+            ends.append([place])
+        else:
+            last.append(place)
+    return [places for ends in found.values() for places in ends]
 
 
 def _subject(event: Event) -> str:

@@ -4,11 +4,10 @@ const row = (ms, ...what) => make("div", "lk-row", make("span", "lk-ms", ms), ma
 const code = text => make("code", "", text);
 
 function typed({ command }) {
-  const end = `exit code ${command.code}` + (command.ended && ` (${command.ended})`);
   return [
     row(command.ms, code(command.line)),
     row("", make("pre", "", command.output)),
-    row("", make("p", "lk-code", end)),
+    row("", make("p", "lk-code", command.end)),
   ];
 }
 function sent({ steps }) {

@@ -48,9 +48,8 @@ def _shown(trace: Trace) -> dict[str, Any]:
         "command": {
             "line": done.line,
             "output": done.output,
-            "code": done.code,
+            "end": done.end,
             "ms": _ms(done.seconds),
-            "ended": f"ended after {done.ended:g} s" if done.ended else "",
         },
         "steps": [_step(step) for step in trace.steps],
     }

@@ -19,6 +19,12 @@ def test_prediction_is_graded_by_what_was_seen(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == (
         "Right: 125, as you predicted.\nNot so: you predicted 0, the engine says 125.\n"
     )
+    wrong.saw(0)
+    assert (wrong.right, wrong.actual) == (False, 125), "the first time counts"
+    assert capsys.readouterr().out == (
+        "'exit code?' is graded already. Not so: you predicted 0, the engine says 125.\n"
+        "For a new prediction, run the cell that asks it.\n"
+    )
 
 
 def test_prediction_is_open_until_the_engine_has_spoken() -> None:

@@ -44,6 +44,20 @@ def test_what_ending_sets_off_has_one_order() -> None:
     assert [each.action for each in in_order(old)] == [each.action for each in in_order(new)]
     other = [event(1, "stop"), event(1.1, "die", id_="b" * 64), event(3, "die")]
     assert in_order(other) == other
+    two = [
+        event(1, "stop"),
+        event(1.1, "die", id_="b" * 64),
+        event(1.2, "die"),
+        event(1.3, "stop", id_="b" * 64),
+    ]
+    assert [(each.action, each.id[0]) for each in in_order(two)] == [
+        ("die", "a"),
+        ("die", "b"),
+        ("stop", "a"),
+        ("stop", "b"),
+    ]
+    lives = [event(1, "die"), event(1.1, "start"), event(1.2, "stop"), event(1.3, "die")]
+    assert [each.action for each in in_order(lives)] == ["die", "start", "die", "stop"]
 
 
 def test_names_not_ids() -> None:

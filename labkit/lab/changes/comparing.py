@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -11,6 +12,7 @@ from labkit.lab.changes.fields import ID, differences, readable
 from labkit.lab.changes.snapshots import Snapshot, Thing
 from labkit.lab.showing import Shown
 from labkit.observe import ByteSize, Event, Table
+from labkit.observe.timelines import in_order
 
 __all__ = ["Change", "Changes", "compare"]
 
@@ -86,9 +88,10 @@ def _of_kind(kind: str, before: Snapshot, after: Snapshot, names: dict[str, str]
     for id_, thing in old.items():
         if id_ not in new and id_ not in replaced:
             lines.append((names[id_], [_change(thing, names, "gone", _summary(thing), "-")]))
-    for id_ in sorted(destroyed - set(old) - set(new)):
-        name = _name(next(e for e in after.events if (e.kind, e.id) == (kind, id_)), names)
-        lines.append((name, [Change(f"{kind} {name}", "came and went", "-", "-")]))
+    passed = {e.id: _name(e, names) for e in after.events if e.kind == kind and e.id in destroyed}
+    for name, times in Counter(name for id_, name in passed.items() if id_ not in {**old, **new}).items():
+        often = f", {times} times" if times > 1 else ""
+        lines.append((name, [Change(f"{kind} {name}", f"came and went{often}", "-", "-")]))
     for _, told in sorted(lines, key=lambda line: line[0]):
         yield from told
 
@@ -141,7 +144,7 @@ def _summary(thing: Thing) -> str:
 def _told(after: Snapshot, names: dict[str, str]) -> list[str]:
     """The events in words, what one object does in a row on one line."""
     probes = _probes(after)
-    shown = [e for e in _in_order(after.events) if not e.action.startswith("exec_create") and e not in probes]
+    shown = [e for e in in_order(after.events) if not e.action.startswith("exec_create") and e not in probes]
     parts = [(f"{event.kind} {_name(event, names)}".strip(), _action(event, names)) for event in shown]
     lines = [
         f"{who}: {', '.join(what for _, what in row)}"
@@ -164,20 +167,6 @@ def _probes(after: Snapshot) -> list[Event]:
         if event.action.startswith("exec_start") and not event.action.endswith(tests[event.id])
     }
     return [event for event in own if event.attributes.get("execID") not in by_hand]
-
-
-def _in_order(events: Sequence[Event]) -> list[Event]:
-    """The events, each ``stop`` after the death that it brought: the daemon tells of the two at the same time."""
-    found = list(events)
-    for stop in [event for event in events if (event.kind, event.action) == ("container", "stop")]:
-        here = found.index(stop)
-        life = [e for e in found if e.id == stop.id and e.action in ("start", "die")]
-        before = [e for e in life if found.index(e) < here]
-        later = life[len(before) :]
-        if later and later[0].action == "die" and not (before and before[-1].action == "die"):
-            found.remove(stop)
-            found.insert(found.index(later[0]) + 1, stop)
-    return found
 
 
 def _name(event: Event, names: dict[str, str]) -> str:

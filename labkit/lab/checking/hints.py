@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Help", "Hint", "Solution", "markdown"]
 
+NO_MORE = 'no further hint for what the check sees now; one solution: lab.solution("{}")'
+
 
 class Notes(Protocol):
     """Who notes what help was used: a `labkit.lab.progress.Progress`."""
@@ -79,7 +81,7 @@ class Help:
     def __init__(self, exercise: Exercise, seen: Callable[[], str], notes: Notes | None = None) -> None:
         self.exercise, self.seen = exercise, seen
         self._notes = notes
-        self._given = 0
+        self._given: set[int] = set()
 
     def hints(self) -> list[Hint]:
         """The hints there are now: those for everybody, then the first whose condition what the check sees now meets."""
@@ -96,18 +98,13 @@ class Help:
         return [*(hint for hint in numbered if hint.general), *fitting[:1]]
 
     def next(self) -> Hint:
-        """The next hint: one of those for everybody each time, then what fits what the check sees at that time."""
-        hints = self.hints()
-        general = [hint for hint in hints if hint.general]
-        if self._given < len(general):
-            hint = general[self._given]
-        elif len(hints) > len(general):
-            hint = hints[-1]
-        else:
-            return Hint(self.exercise.name, 0, "no further hint for what the check sees now", general=False)
-        self._given += 1
-        self.read(hint.number)
-        return hint
+        """The next hint: one of those for everybody each time, then what fits what the check sees at that time; each once."""
+        fresh = [hint for hint in self.hints() if hint.number not in self._given]
+        if not fresh:
+            return Hint(self.exercise.name, 0, NO_MORE.format(self.exercise.name), general=False)
+        self._given.add(fresh[0].number)
+        self.read(fresh[0].number)
+        return fresh[0]
 
     def read(self, number: int) -> None:
         """Note that the hint with this *number* was read."""

@@ -21,14 +21,14 @@ from labkit.lab.notebooks.metadata import told
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["Exercise", "Hint", "Recorded", "WrongAnswer", "flaws", "foundation", "read", "tagged"]
+__all__ = ["Exercise", "Recorded", "RecordedHint", "WrongAnswer", "flaws", "foundation", "read", "tagged"]
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Hint(_Record):
+class RecordedHint(_Record):
     """A *hint* in Markdown, for everybody or for those whose check's text contains *when*."""
 
     hint: str = Field(min_length=1)
@@ -47,7 +47,7 @@ class Recorded(_Record):
     """The metadata of a check's cell."""
 
     exercise: str = Field(min_length=1)
-    hints: list[str | Hint] = Field(min_length=1)
+    hints: list[str | RecordedHint] = Field(min_length=1)
     solution: str = Field(min_length=1)
     because: str = Field(min_length=1)
     wrong: list[WrongAnswer] = Field(min_length=3)
@@ -68,9 +68,9 @@ class Exercise:
         return self.recorded.exercise
 
     @property
-    def hints(self) -> list[Hint]:
+    def hints(self) -> list[RecordedHint]:
         """Its hints, in their order."""
-        return [Hint(hint=each) if isinstance(each, str) else each for each in self.recorded.hints]
+        return [RecordedHint(hint=each) if isinstance(each, str) else each for each in self.recorded.hints]
 
 
 def read(notebook: NotebookNode) -> list[Exercise]:

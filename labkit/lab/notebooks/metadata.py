@@ -54,5 +54,7 @@ def _problems(model: type[BaseModel], place: NotebookNode) -> Iterator[str]:
 
 def told(problem: Any) -> str:
     """One problem that pydantic has found, for an author: where, and what."""
-    place = ".".join(["labkit", *(str(part) for part in problem["loc"] if part not in ("str", "Hint"))])
+    place = ".".join(
+        ["labkit", *(str(part) for part in problem["loc"] if part not in ("str", "RecordedHint"))]
+    )
     return f"{place}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"

@@ -32,6 +32,12 @@ class Command:
     seconds: float
     ended: float | None = None
 
+    @property
+    def end(self) -> str:
+        """How it ended, in words: a program that a signal has ended has no exit code."""
+        how = f"exit code {self.code}" if self.code >= 0 else f"ended by signal {-self.code}"
+        return f"interrupted after {self.ended:g} s ({how})" if self.ended else how
+
 
 @dataclass(frozen=True)
 class Step:
@@ -99,8 +105,7 @@ class Trace(Shown):
         done = self.command
         yield _at(done.seconds, times) + done.line
         yield from (f"  {line}" for line in done.output.splitlines())
-        ended = f" (ended after {done.ended:g} s)" if done.ended else ""
-        yield f"exit code {done.code}{ended}"
+        yield done.end
 
     def _sent(self, times: bool) -> Iterator[str]:
         for step in self.steps:

@@ -96,7 +96,7 @@ def test_what_came_and_went_and_differs(engine: Engine, looks: Looks) -> None:
 
 
 def test_an_object_made_anew_is_told_from_the_former(engine: Engine, looks: Looks) -> None:
-    """Another object under the same name is "made anew", with what differs; one that only passed through came and went."""
+    """Another object under the same name is "made anew", with what differs; what only passed through is told once."""
     for kind in ("volume", "network"):
         docker(kind, "create", "same")
     docker("create", "--name", "web", "-e", "API_TOKEN=hunter22", "-e", "COLOUR=red", "busybox:lab", "true")
@@ -106,10 +106,12 @@ def test_an_object_made_anew_is_told_from_the_former(engine: Engine, looks: Look
     for kind in ("volume", "network"):
         docker(kind, "rm", "same")
         docker(kind, "create", "--label", "by=ada", "same")
-    docker("run", "--rm", "--name", "brief", "busybox:lab", "true")
+    for name in ("brief", "often", "often"):
+        docker("run", "--rm", "--name", name, "busybox:lab", "true")
     found = looks.changed()
     assert rows(found) == [
         ("container brief", "came and went", "-", "-"),
+        ("container often", "came and went, 2 times", "-", "-"),
         ("container web", "made anew", "created, busybox:lab", "created, busybox:lab"),
         ("container web", "Config.Env.API_TOKEN", "••••••", "•••••• (another)"),
         ("container web", "Config.Env.COLOUR", "red", "blue"),

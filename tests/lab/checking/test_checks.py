@@ -335,6 +335,9 @@ def test_hints_come_one_after_the_other_and_follow_what_the_check_sees(
     assert repr(checks.hint("ending")) == "ending: It runs."
     engine.client.api.kill("ada", "SIGKILL")
     assert repr(checks.hint("ending")) == "ending: Who sent what?"
+    assert checks.hint("ending").text.endswith(
+        'what the check sees now; one solution: lab.solution("ending")'
+    )
     solution = checks.solution("ending")
     assert "!docker stop ada" in repr(solution) and "&lt;first&gt;" in solution._static()
     assert [told for told in notes.told if told[0] != "checked"] == [
