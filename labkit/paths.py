@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -83,20 +84,25 @@ def _private_folder(path: Path, variable: str) -> Path:
         raise UsageError(
             f"cannot make the folder {path}", seen=str(error), try_=f"set {variable} to a folder of your own"
         ) from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+    mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    marked = mine and (path / MARKER).exists()
+    if mine and not marked:
+        _need_ours(path, variable)
+    if not mine or status.st_mode & 0o077:
+        elsewhere = f"set {variable} to a folder that does not exist yet"
         raise UsageError(
             f"{path} is not a folder of yours alone",
             seen=f"owner {status.st_uid}, mode {stat.filemode(status.st_mode)}",
             expected=f"owner {os.geteuid()}, mode drwx------",
-            try_=f"set {variable} to a folder that does not exist yet",
+            try_=f"chmod 700 {shlex.quote(str(path))}\nor {elsewhere}" if mine else elsewhere,
         )
-    if not (path / MARKER).exists():
-        _take(path, variable)
+    if not marked:
+        _mark(path)
     return path
 
 
-def _take(path: Path, variable: str) -> None:
-    """Mark *path* as labkit's; raise `UsageError` where it holds what labkit did not make."""
+def _need_ours(path: Path, variable: str) -> None:
+    """Raise `UsageError` where *path* holds what labkit did not make."""
     ours, strange = contents(path, variable)
     # a home of before there was a marker has packs in it; a folder with nothing but `images` may be anybody's
     if strange or (variable == "LABKIT_HOME" and ours and path / "packs" not in ours):
@@ -106,6 +112,9 @@ def _take(path: Path, variable: str) -> None:
             expected="an empty folder, or one that labkit made",
             try_=f"set {variable} to a folder that does not exist yet",
         )
+
+
+def _mark(path: Path) -> None:
     try:
         (path / MARKER).write_text(
             "labkit made this folder; `labkit uninstall` removes what labkit keeps in it\n",

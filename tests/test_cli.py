@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,12 @@ def test_help_reaches_the_reader_whole(  # type: ignore[no-untyped-def]
     assert " ." not in shown.replace(" ...", ""), shown
     for told in (option.help for option in command.params if getattr(option, "help", None)):
         assert " ".join(told.split()) in shown, told
+
+
+def test_the_version_is_told() -> None:
+    """`labkit --version` is that of the package."""
+    done = here("--version")
+    assert (done.returncode, done.stdout) == (0, f"labkit {version('labkit')}\n")
 
 
 def test_a_name_is_refused_before_anything_is_said_to_start() -> None:

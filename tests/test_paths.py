@@ -83,6 +83,23 @@ def test_a_folder_with_other_uses_is_refused_untouched(
     assert (folder.stat().st_mode, sorted(folder.iterdir())) == before
 
 
+def test_a_folder_that_others_can_open_is_closed_by_the_advice(folder: Path, variable: str) -> None:
+    """What the message of a folder of mode 755 advises is all that is needed; of one that is another's, nothing like it."""
+    with_mode(0o755)(folder)
+    with pytest.raises(UsageError, match=f"chmod 700 {folder}"):
+        FOLDERS[variable]()
+    folder.chmod(0o700)
+    assert FOLDERS[variable]() == folder
+    folder.chmod(0o755)
+    with pytest.raises(UsageError, match="chmod 700"):
+        FOLDERS[variable]()
+    (folder / paths.MARKER).unlink()
+    (folder / "letters").mkdir()
+    with pytest.raises(UsageError, match="not labkit's") as caught:
+        FOLDERS[variable]()
+    assert "chmod" not in str(caught.value)
+
+
 def test_folders_of_before_the_marker_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home and a runtime folder that hold only what labkit makes go on being used."""
     home, runtime = tmp_path / "home", Path("/tmp") / f"lk-{tmp_path.name[-20:]}"

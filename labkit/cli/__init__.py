@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from labkit import __version__
 from labkit.cli import engines, faults, images, labs, packs, plans, progress, runbooks, runs, ways_in
 from labkit.engine.failures import translated
 from labkit.errors import LabkitError
@@ -14,7 +15,6 @@ from labkit.errors import LabkitError
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Docker, by hand: labs and runbooks against a live engine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -30,6 +30,22 @@ app.add_typer(engines.commands, name="engine")
 app.add_typer(packs.commands, name="pack")
 app.add_typer(images.commands, name="images")
 app.add_typer(faults.commands, name="fault")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"labkit {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Docker, by hand: labs and runbooks against a live engine."""
 
 
 def main() -> NoReturn:

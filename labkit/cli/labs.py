@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labkit.cli.shared import AsJson
+from labkit.progress import telling
 
 if TYPE_CHECKING:
     from labkit.lab.authoring.inspection import Report
@@ -52,16 +53,18 @@ def new_lab(
         Path | None, typer.Option(help="Folder for the notebook (default: that of the labs).")
     ] = None,
 ) -> None:
-    """Make a lab that works and keeps every house rule; its prose tells what belongs where."""
-    from labkit.lab.authoring import listings
+    """Make a lab that works and keeps every house rule; its prose tells what belongs where.
+
+    Among labkit's own labs, README.md and the page 00-start-here get a row for it.
+    """
     from labkit.lab.authoring.skeletons import new
 
-    path = new(name, folder) if folder else new(name)
-    if not folder:
-        listings.update()  # a row for it in the README and on the first page
-    print(
-        f"{path}\n\nIt runs, and its checks hold; make it yours piece by piece. To see whether they still do:\n"
-    )
+    with telling() as tell:
+        path, *lists = new(name, folder, tell)
+    print(f"made:      {path}")
+    for each in lists:
+        print(f"rewritten: {each}   (its table of labs has a row for it)")
+    print("\nIt runs, and its checks hold; make it yours piece by piece. To see whether they still do:\n")
     print(f"    labkit check-labs {path if folder else path.stem}")
 
 

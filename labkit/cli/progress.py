@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from labkit import texts
 from labkit.cli.shared import AsJson, show_table
 from labkit.errors import UsageError
 
 __all__ = ["commands"]
 
 commands = typer.Typer()
+OUTPUT = Path("-")
 
 
 @commands.command()
 def progress(
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table to FILE.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write a table to FILE; - is standard output."),
+    ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page that needs nothing else to FILE."),
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write a page that needs nothing else to FILE; - is standard output.",
+        ),
     ] = None,
     learner: Annotated[
         str | None, typer.Option(help="Whose (default: LABKIT_LEARNER, else this user).")
@@ -33,11 +43,18 @@ def progress(
     from labkit.lab.transcripts import COLUMNS, NOTHING, transcript
 
     told = transcript(learner)
-    for given in filter(None, (csv, html)):
-        _look_at(given)
-    for file, text in ((csv, told.csv), (html, told.page)):
-        if file is not None:
-            _write(file, text())
+    wanted = [(file, text) for file, text in ((csv, told.csv), (html, told.page)) if file is not None]
+    to_output = [file for file, _ in wanted if file == OUTPUT]
+    if len(to_output) + as_json > 1:
+        raise UsageError(
+            "standard output holds one thing at a time", expected="one of --csv -, --html - and --json"
+        )
+    for file, _ in wanted:
+        _look_at(file)
+    for file, text in wanted:
+        _write(file, text())
+    if to_output:
+        return
     if as_json:
         print(json.dumps([asdict(tally) for tally in told.tallies], indent=1))
     else:
@@ -54,7 +71,13 @@ def _look_at(given: Path) -> None:
 
 
 def _write(file: Path, text: str) -> None:
+    if file == OUTPUT:
+        sys.stdout.write(text)
+        return
     try:
-        file.write_text(text, encoding="utf-8")
+        if file.exists() and not file.is_file():  # /dev/stdout, say
+            file.write_text(text, encoding="utf-8")
+        else:
+            texts.write({file: text})
     except OSError as error:
         raise UsageError(f"cannot write {file}", seen=error.strerror or str(error)) from None

@@ -15,6 +15,8 @@ from labkit.lab.showing import Shown
 __all__ = ["COLUMNS", "NOTHING", "Transcript", "duration", "transcript"]
 
 COLUMNS = ["LAB", "PREDICTIONS", "CHECKS", "HINTS", "SOLUTIONS", "TIME"]
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+"""How a formula begins, for one spreadsheet or another."""
 NOTHING = "Nothing yet. What you do in a lab is counted here."
 
 
@@ -54,11 +56,18 @@ class Transcript(Shown):
         return list(zip(self.tallies, self.rows(), strict=True))
 
     def csv(self) -> str:
-        """A line a lab, with the names of `Tally`'s fields above; seconds of time (RFC 4180, but for the line ends)."""
+        """A line a lab, with the names of `Tally`'s fields above; seconds of time (RFC 4180, but for the line ends).
+
+        All text is in quotes, and what a spreadsheet would take for a formula begins with ``'``
+        (OWASP, CSV Injection: https://owasp.org/www-community/attacks/CSV_Injection).
+        """
         out = io.StringIO()
-        table = csv.DictWriter(out, [field.name for field in fields(Tally)], lineterminator="\n")
+        names = [field.name for field in fields(Tally)]
+        table = csv.DictWriter(out, names, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         table.writeheader()
-        table.writerows(asdict(tally) for tally in self.tallies)
+        table.writerows(
+            {name: _no_formula(value) for name, value in asdict(tally).items()} for tally in self.tallies
+        )
         return out.getvalue()
 
     def page(self) -> str:
@@ -85,6 +94,10 @@ class Transcript(Shown):
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _no_formula(cell: str | int) -> str | int:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def duration(seconds: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import pytest
 from labkit.errors import LabkitError
 from labkit.lab import progress
 from labkit.lab.notebooks.book import Book, find
-from labkit.lab.progress import Progress
+from labkit.lab.progress import Progress, Tally
 from labkit.lab.transcripts import Transcript
 from tests.notebooks import ROOT
 
@@ -170,6 +171,29 @@ def test_the_command_tells_and_exports(file: Path, tmp_path: Path) -> None:
     assert [tally["lab"] for tally in json.loads(labkit_progress("--json").stdout)] == [
         row["lab"] for row in rows
     ]
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
+def test_no_name_is_a_formula(begin: str) -> None:
+    """What a spreadsheet would compute is text in the table, in quotes; another name is as it is."""
+    names = [f'{begin}HYPERLINK("http://x";"y")', f"ada{begin}1"]
+    tallies = [Tally(name, LAB, "The life of a container", 0, 0, 0, 0, 0, 0, 0) for name in names]
+    table = Transcript("x", tallies).csv()
+    assert [row["learner"] for row in csv.DictReader(io.StringIO(table, newline=""))] == [
+        f"'{names[0]}",
+        names[1],
+    ]
+    assert f'"\'{begin}HYPERLINK(""http' in table
+
+
+@pytest.mark.parametrize(("option", "begin"), [("--csv", '"learner","lab"'), ("--html", "<!doctype html>")])
+def test_standard_output_is_a_file_too(option: str, begin: str, file: Path) -> None:
+    """`-` prints table or page and nothing else; two at once are refused."""
+    done = labkit_progress(option, "-")
+    assert done.stdout.startswith(begin) and "What you do in a lab" not in done.stdout
+    assert labkit_progress(option, "/dev/stdout").stdout.startswith(begin)
+    done = labkit_progress(option, "-", "--json")
+    assert (done.returncode, done.stdout) == (2, "") and "one thing at a time" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["--csv", "/no/such/folder/a.csv"], ["--html", "/"], ["--nosuch"]])

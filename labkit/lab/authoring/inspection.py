@@ -10,7 +10,7 @@ from typing import Any
 from labkit.errors import UsageError, no_such
 from labkit.lab.authoring.proving import Proof, Trial, prove
 from labkit.lab.authoring.rules import kind, violations
-from labkit.lab.notebooks.book import FOLDER, load
+from labkit.lab.notebooks.book import FOLDER, labs, load
 from labkit.lab.notebooks.metadata import malformed
 
 __all__ = ["Report", "every", "find", "inspect"]
@@ -57,9 +57,9 @@ def every() -> list[Path]:
 
 
 def find(name: str) -> Path:
-    """The notebook of the lab *name*, with its number or without; the path of a notebook is taken as it is.
+    """The notebook of the lab or page *name*, with its number or without; the path of a notebook is taken as it is.
 
-    Raises `UsageError`, with the nearest name, when there is none.
+    Raises `UsageError`, with the nearest lab's name, when there is none.
     """
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)
@@ -67,4 +67,4 @@ def find(name: str) -> Path:
     for stem, path in known.items():
         if name in (stem, stem.partition("-")[2]):
             return path
-    raise no_such("lab", name, known, otherwise=f"a notebook in {FOLDER}")
+    raise no_such("lab", name, [lab.stem for lab in labs()], otherwise=f"a notebook in {FOLDER}")

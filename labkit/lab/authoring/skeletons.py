@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError, UsageError
+from labkit.lab.authoring import listings
 from labkit.lab.authoring.sittings import CellFailed, Sitting, need_engine
 from labkit.lab.notebooks.book import FOLDER
+from labkit.progress import Tell
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -23,19 +25,33 @@ LONGEST = 28
 """Characters of a name without its number: the engine of a lab is called as the lab is, in 31 characters."""
 
 
-def new(name: str, folder: Path = FOLDER) -> Path:
-    """Make a lab called *name* in *folder*, run it on an engine of its own, and return where it is, with its outputs.
+def new(name: str, folder: Path | None = None, tell: Tell = print) -> list[Path]:
+    """Make a lab called *name*, run it on an engine of its own, and return the files that were written, the lab's first.
 
-    *name*: ``NN-words-with-dashes``, or without the number, then the next ten that is free.  Raises `UsageError` for a name
-    that cannot be or is taken, and what `need_engine` raises; then nothing is left.
+    *name*: ``NN-words-with-dashes``, or without the number, then the next ten that is free.  *folder*: where (default: among
+    the labs, and then README and first page list it).  Raises `UsageError` for a name that cannot be or is taken and for
+    files that cannot be written, and what `need_engine` raises; then nothing is left and nothing changed.
     """
-    lab = _numbered(name, folder)
+    lab = _numbered(name, folder or FOLDER)
+    if folder is None:
+        listings.need_writable()
     need_engine()
     with tempfile.TemporaryDirectory(prefix="labkit-") as temporary:
         draft = Path(temporary, f"{lab}.ipynb")
         notebook = _written(lab, draft)
+        tell(f"running the lab {lab} on an engine of its own")
         _run(notebook, draft)
-        return _kept(notebook, folder / draft.name)
+        path = _kept(notebook, (folder or FOLDER) / draft.name)
+    return [path] if folder else _listed(path)
+
+
+def _listed(path: Path) -> list[Path]:
+    """The lab at *path* and the files that list it by now; where they cannot be written, there is no lab either."""
+    try:
+        return [path, *listings.update()]
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _numbered(name: str, folder: Path) -> str:

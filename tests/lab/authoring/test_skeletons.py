@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,39 +17,47 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit.lab.authoring import rules
+from labkit.errors import UsageError
+from labkit.lab.authoring import listings, rules, skeletons
 from labkit.lab.authoring.inspection import find
 from labkit.lab.notebooks.book import load
 from tests.lab.authoring.books import book, exercise, written
-from tests.notebooks import LABS, jupyter_environ
+from tests.notebooks import LABS, ROOT, jupyter_environ
 from tests.test_notebooks import strictly
 
 
-def labkit(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def labkit(*words: str | Path, checkout: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run what lies in *checkout*: Python looks first where it is started."""
     return subprocess.run(
         [sys.executable, "-m", "labkit", *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
         timeout=170,
-        env={**os.environ, **environment},
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout), **environment},
     )
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lab that was just made."""
-    folder = tmp_path_factory.mktemp("labs")
-    done = labkit("new", "lab", "paper-boats", "--folder", folder)
+    """A lab that was just made, among those of a checkout of its own."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    for folder in ("labkit", "notebooks", "runbooks"):
+        shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    lists = [Path(shutil.copy(ROOT / "README.md", checkout)), checkout / "notebooks/00-start-here.ipynb"]
+    done = labkit("new", "lab", "paper-boats", checkout=checkout)
     assert done.returncode == 0, done.stderr
-    (path,) = folder.iterdir()
-    assert str(path) in done.stdout
+    (path,) = checkout.glob("notebooks/*-paper-boats.ipynb")
+    told = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("made:", "rewritten:"))]
+    assert told == [str(file) for file in (path, *lists)]
+    assert all(path.name in file.read_text(encoding="utf-8") for file in lists)
     return path
 
 
 def test_a_new_lab_keeps_the_house_rules(made: Path) -> None:
     """It has a number, a title of its own, outputs, and breaks no rule."""
-    assert made.name == "10-paper-boats.ipynb"
+    assert int(made.name[:2]) > max(int(lab.name[:2]) for lab in LABS)
     assert load(made).cells[0].source.startswith("# Paper boats\n")
     assert rules.violations(made) == []
 
@@ -115,6 +124,26 @@ def test_what_cannot_be_made_is_one_message(
     assert list(tmp_path.iterdir()) == [there]
 
 
+def test_a_lab_that_cannot_be_listed_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A README that went while the lab ran: no notebook is left."""
+    monkeypatch.setattr(listings, "README", tmp_path / "README.md")
+    lab = written(tmp_path, book())
+    with pytest.raises(FileNotFoundError):
+        skeletons._listed(lab)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_first_page_that_is_none_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that cannot list the labs is one message, which names it."""
+    page = tmp_path / "00-start-here.ipynb"
+    page.write_text("{")
+    monkeypatch.setattr(listings, "PAGE", page)
+    with pytest.raises(UsageError, match="00-start-here"):
+        listings.need_writable()
+
+
 def test_a_number_is_free_or_there_is_none(tmp_path: Path) -> None:
     """After the last ten there is no number, and the message says to choose one."""
     written(tmp_path, book(), "99-sum")
@@ -128,9 +157,9 @@ def test_a_lab_is_found_with_its_number_and_without() -> None:
 
 
 def test_no_such_lab_is_told_with_the_nearest() -> None:
-    """A name that no lab has is exit code 2, with the nearest name, before anything has started."""
+    """A name that no lab has is exit code 2, with the labs' names and no page's, before anything has started."""
     done = labkit("check-labs", "30-container-stats", **NO_PACK)
-    assert done.returncode == 2 and "30-container-states" in done.stderr
+    assert done.returncode == 2 and "30-container-states" in done.stderr and "00-start" not in done.stderr
 
 
 def test_no_engine_is_told_once(tmp_path: Path) -> None:
