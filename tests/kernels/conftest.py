@@ -27,7 +27,7 @@ def of_runtime(runtime: Path) -> list[int]:
     return found
 
 
-def soon(condition: Callable[[], object], seconds: float = 5) -> bool:
+def soon(condition: Callable[[], object], seconds: float = 60) -> bool:
     """Whether the condition comes true within so many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -60,7 +60,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def zygote(runtime: Path) -> int:
     """The process number of a zygote that is ready."""
     starting.start()
-    connection = starting.connect(20)
+    connection = starting.connect(60)
     assert connection is not None
     connection.close()
     return zygotes(runtime)[0]

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from papermill.engines import papermill_engines
 
 from labkit.kernels.lane import Lane, LaneDied
 from labkit.runbook import ahead
+from tests.kernels.conftest import soon
 
 CELLS = {
     "values and streams": [
@@ -211,11 +211,10 @@ def test_streams_and_descriptors_keep_their_order(lane: Lane) -> None:
 
 def test_output_is_not_held_back(lane: Lane) -> None:
     """What a long cell prints arrives while it still runs."""
-    began, first = time.monotonic(), None
-    for message in lane.run("print('now', end=''); import time; time.sleep(1.5)"):
-        if message["msg_type"] == "stream":
-            first = first or time.monotonic()
-    assert first and first - began < 1 < time.monotonic() - began
+    messages = lane.run("print('now', end=''); import time; time.sleep(1000)")
+    assert [next(messages)["msg_type"] for _ in range(2)] == ["execute_input", "stream"]
+    lane.interrupt()
+    assert list(messages)[-1]["content"]["status"] == "error"
 
 
 def test_a_cell_of_its_own_forks(lane: Lane) -> None:
@@ -228,15 +227,17 @@ def test_a_cell_of_its_own_forks(lane: Lane) -> None:
 @pytest.mark.parametrize(
     ("source", "error"),
     [
-        ("import time; time.sleep(60)", "KeyboardInterrupt"),
-        ("import asyncio; await asyncio.sleep(60)", "CancelledError"),  # as in ipykernel
+        ("print('now', flush=True); import time; time.sleep(1000)", "KeyboardInterrupt"),
+        (
+            "import asyncio; print('now', flush=True); await asyncio.sleep(1000)",
+            "CancelledError",
+        ),  # as in ipykernel
     ],
 )
 def test_an_interrupt_ends_the_cell_alone(source: str, error: str, lane: Lane) -> None:
     """The cell fails, and the next one runs.  Between cells an interrupt does nothing."""
     messages = lane.run(source)
-    assert next(messages)["msg_type"] == "execute_input"
-    time.sleep(0.3)
+    assert [next(messages)["msg_type"] for _ in range(2)] == ["execute_input", "stream"]
     lane.interrupt()
     found = list(messages)
     assert found[-1]["content"]["status"] == "error"
@@ -245,7 +246,11 @@ def test_an_interrupt_ends_the_cell_alone(source: str, error: str, lane: Lane) -
     assert text(lane, "print('on')") == "on"
 
 
-@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "os.abort()"])
+@pytest.mark.parametrize(
+    "end",
+    # pytest's own fault handler, which the fork has too, would tell of it as of an accident
+    ["os._exit(0)", "os.kill(os.getpid(), 9)", "import faulthandler; faulthandler.disable(); os.abort()"],
+)
 def test_a_dead_lane_is_told(end: str, lane: Lane) -> None:
     """A cell that ends its process is not a cell that has run."""
     with pytest.raises(LaneDied):
@@ -262,11 +267,9 @@ def test_a_run_whose_lane_dies_has_failed(end: str, tmp_path: Path, forkable: No
 
 def test_time_limits(tmp_path: Path, forkable: None) -> None:
     """A cell that takes too long ends the run."""
-    path = notebook(tmp_path, ["import time; time.sleep(60)"])
-    began = time.monotonic()
+    path = notebook(tmp_path, ["import time; time.sleep(1000)"])
     with pytest.raises(CellTimeoutError):
         run(path, step_limit=0.5)
-    assert time.monotonic() - began < 10
 
 
 def test_its_end_takes_along_what_it_has_started(lane: Lane) -> None:
@@ -279,17 +282,16 @@ def test_its_end_takes_along_what_it_has_started(lane: Lane) -> None:
 
 def test_it_ends_with_its_runner() -> None:
     """kill -9 of the runner ends the lane."""
-    code = "from labkit.kernels.lane import Lane; import time; print(Lane().pid, flush=True); time.sleep(100)"
+    code = (
+        "from labkit.kernels.lane import Lane; import time; print(Lane().pid, flush=True); time.sleep(1000)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     pid = int(process.stdout.readline())
     assert Path(f"/proc/{pid}").exists()
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not Path(f"/proc/{pid}").exists()
+    assert soon(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_no_fork_beside_threads() -> None:

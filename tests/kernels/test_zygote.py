@@ -26,7 +26,7 @@ def test_two_starters_make_one(runtime: Path) -> None:
         starter.start()
     for starter in starters:
         starter.join()
-    connection = starting.connect(20)
+    connection = starting.connect(60)
     assert connection is not None
     connection.close()
     assert soon(lambda: len(of_runtime(runtime)) == 1)
@@ -45,22 +45,21 @@ def test_it_holds_nothing_before_a_fork(zygote: int, runtime: Path) -> None:
     known = ("/dev/null", "socket:", "anon_inode:[eventpoll]", "anon_inode:[pidfd]", str(runtime))
     files: list[str] = []
 
-    def only_known() -> bool:  # a look at labkit's folders may be under way
+    def only_known() -> bool:  # it may still look at labkit's folders, or have us as its client
         try:
             files[:] = [str(path.readlink()) for path in Path(f"/proc/{zygote}/fd").iterdir()]
         except FileNotFoundError:  # closed in between
             return False
-        return all(name.startswith(known) for name in files)
+        return all(name.startswith(known) for name in files) and len(files) <= 8
 
     assert soon(only_known), files
-    assert len(files) <= 9, files
 
 
 def test_no_secret_outlives_its_starter(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable of the starter that is not needed is not in the zygote's environment."""
     monkeypatch.setenv("REGISTRY_PASSWORD", "hunter2")
     starting.start()
-    connection = starting.connect(20)
+    connection = starting.connect(60)
     assert connection is not None
     connection.close()
     assert b"hunter2" not in Path(f"/proc/{zygotes(runtime)[0]}/environ").read_bytes()
@@ -70,7 +69,7 @@ def test_it_ends_when_idle(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """After its idle time it has ended, with its files; not while somebody is connected."""
     monkeypatch.setenv("LABKIT_ZYGOTE_IDLE", "0.3")
     starting.start()
-    connection = starting.connect(20)
+    connection = starting.connect(60)
     assert connection is not None
     time.sleep(0.6)
     assert len(of_runtime(runtime)) == 1
@@ -93,7 +92,7 @@ def test_after_a_kill_the_next_one_starts(zygote: int, runtime: Path) -> None:
     os.kill(zygote, signal.SIGKILL)
     assert soon(lambda: starting.connect() is None)
     starting.start()
-    connection = starting.connect(20)
+    connection = starting.connect(60)
     assert connection is not None
     connection.close()
 
@@ -132,7 +131,7 @@ def test_a_stale_one_makes_place(change: str, runtime: Path, tmp_path: Path) -> 
         )
         return done.stdout
 
-    python("from labkit.kernels import starting; starting.start(); starting.connect(20)")
+    python("from labkit.kernels import starting; starting.start(); starting.connect(60)")
     (before,) = zygotes(runtime)
     later = time.time() + 5
     if change == "source":

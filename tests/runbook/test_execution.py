@@ -152,21 +152,21 @@ def test_an_unknown_runbook_is_a_usage_error(tmp_path: Path) -> None:
 def test_an_interrupted_run_ends_cleanly(sent: signal.Signals, tmp_path: Path) -> None:
     """Ctrl-C, SIGTERM, SIGHUP: no kernel is left, and journal and report say that the run was interrupted."""
     started = tmp_path / "started"
-    first = f"import os, pathlib; pathlib.Path({str(started)!r}).write_text(str(os.getpid()))"
-    path = written(tmp_path, first, "import time; time.sleep(100)")
+    tell = f"import os, pathlib, time; pathlib.Path({str(started)!r}).write_text(str(os.getpid()))"
+    path = written(tmp_path, "1", f"{tell}; time.sleep(1000)")
     code = "import sys; from pathlib import Path; from labkit import runbook;"
     code += "print(runbook.run(sys.argv[1], out_dir=Path(sys.argv[2])).model_dump_json())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, path, str(tmp_path / "runs")], stdout=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not started.exists() or not started.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     kernel = Path("/proc", started.read_text())
     assert kernel.exists() and kernel.name != str(process.pid)
     process.send_signal(sent)
-    outcome = json.loads(process.communicate(timeout=20)[0])
+    outcome = json.loads(process.communicate(timeout=60)[0])
     assert (outcome["status"], outcome["failure"]["message"]) == (
         "failed",
         f"interrupted by {sent.name}",
