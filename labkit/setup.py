@@ -27,14 +27,19 @@ STORED_FOR_TESTS = ("busybox", "debian", "postgres", "redis")
 """What some tests and labs take from the store."""
 
 
-def for_labs(tell: Tell, wanted: Sequence[str] = LAB_IMAGES) -> None:
-    """Everything that the labs need: the default engine pack and the images, ready in a prepared state."""
+def for_labs(tell: Tell, wanted: Sequence[str] = LAB_IMAGES, *, refresh: bool = False) -> None:
+    """Everything that the labs need: the default engine pack and the images, ready in a prepared state.
+
+    *refresh*: images whose recipe has changed are made anew, where that can be done.
+    """
     with suppress(OSError):  # an environment that is not ours to write: kernels start the ordinary way
         specs.install()
     if os.environ.get("LABKIT_PROVIDER") == "attach":
         return
     need_private_engine()
     _pack(LAB_PACK, tell)
+    if refresh:
+        _refresh(wanted, tell)
     _images(LAB_PACK, wanted, tell)
 
 
@@ -44,6 +49,8 @@ def for_tests(tell: Tell) -> None:
     need_private_engine()
     for name in TEST_PACKS:
         _pack(name, tell)
+    _refresh(STORED_FOR_TESTS, tell)
+    for name in TEST_PACKS:
         _images(name, TEST_IMAGES, tell)
     images.get(STORED_FOR_TESTS, tell)
 
@@ -70,6 +77,17 @@ def _pack(name: str, tell: Tell) -> None:
     if name not in packs.names():
         _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
         packs.build(name, tell)
+
+
+def _refresh(names: Sequence[str], tell: Tell) -> None:
+    """Make the images *names* anew whose recipe has changed; without a network, what is there goes on being used."""
+    outdated = [name for name in names if (found := images.stored(name)) and found.outdated]
+    if outdated:
+        try:
+            _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
+            images.get(outdated, tell, refresh=True)
+        except LabkitError as error:
+            tell(f"images: not made anew, and used as they are ({error.what})")
 
 
 def _images(pack: str, wanted: Sequence[str], tell: Tell) -> None:

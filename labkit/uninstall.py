@@ -6,8 +6,8 @@ from pathlib import Path
 
 from labkit import paths, server
 from labkit.engine import locks, records
+from labkit.engine.debian import rootless
 from labkit.engine.keeper import erase
-from labkit.engine.packs import rootless
 from labkit.errors import LabkitError
 from labkit.kernels import starting
 from labkit.progress import Tell

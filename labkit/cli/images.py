@@ -18,11 +18,12 @@ commands = typer.Typer(help="Lab images, and the image pack that carries them.",
 
 @commands.command("list")
 def images_list(as_json: AsJson = False) -> None:
-    """List the catalogue: which images are in the store, and where they came from."""
+    """List the catalogue: which images are in the store, where they came from, and whether their recipe has changed since."""
     from labkit.engine import images
+    from labkit.engine.catalogue import catalogue
 
     rows: list[dict[str, Any]] = []
-    for image in images.catalogue().values():
+    for image in catalogue().values():
         found = images.stored(image.name)
         rows.append(
             {
@@ -30,6 +31,7 @@ def images_list(as_json: AsJson = False) -> None:
                 "tag": image.tag,
                 "about": image.about,
                 "source": found.source if found else None,
+                "outdated": found.outdated if found else None,
                 "bytes": found.size if found else None,
             }
         )
@@ -41,7 +43,7 @@ def images_list(as_json: AsJson = False) -> None:
             [
                 [
                     r["name"],
-                    r["source"] or "not here yet",
+                    f"{r['source']}, outdated" if r["outdated"] else r["source"] or "not here yet",
                     f"{r['bytes'] / 2**20:.1f}" if r["bytes"] else "",
                     r["about"],
                 ]
@@ -56,11 +58,12 @@ def images_get(
     names: Annotated[list[str] | None, typer.Argument(help="Which (default: all).")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Where from, in order: registry, build.")] = None,
 ) -> None:
-    """Have images in the store, from the first source that works."""
+    """Have images in the store, from the first source that works; what is outdated is made anew."""
     from labkit.engine import images
+    from labkit.engine.sources import SOURCES
 
     with telling() as tell:
-        found = images.get(names or [], tell, sources=source or images.SOURCES)
+        found = images.get(names or [], tell, sources=source or SOURCES, refresh=True)
     for image in found:
         print(f"{image.name}: {image.size / 2**20:.1f} MiB, from {image.source}")
 

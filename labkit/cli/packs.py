@@ -22,17 +22,18 @@ def pack_list(as_json: AsJson = False) -> None:
     from labkit.engine import packs
 
     ready = packs.names()
-    rows: list[dict[str, Any]] = [
-        {"name": name, "ready": name in ready, "versions": packs.find(name).versions if name in ready else {}}
-        for name in dict.fromkeys([*packs.RECIPES, *ready])
-    ]
+    rows: list[dict[str, Any]] = []
+    for name in dict.fromkeys([*packs.RECIPES, *ready]):
+        pack = packs.find(name) if name in ready else None
+        versions, outdated = (pack.versions, pack.outdated) if pack else ({}, False)
+        rows.append({"name": name, "ready": pack is not None, "outdated": outdated, "versions": versions})
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
         shown = [
             [
                 r["name"],
-                "ready" if r["ready"] else "to build",
+                "outdated" if r["outdated"] else "ready" if r["ready"] else "to build",
                 ", ".join(f"{k} {v}" for k, v in r["versions"].items()),
             ]
             for r in rows

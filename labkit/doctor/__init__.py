@@ -7,7 +7,7 @@ from collections.abc import Callable
 from labkit.doctor import kernel, privileges, supplies
 from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding
 from labkit.doctor.privileges import free_ids
-from labkit.engine import packs
+from labkit.engine import debian
 
 __all__ = ["DEGRADED", "MISSING", "OK", "Finding", "examine", "free_ids", "sandbox_findings", "verdict"]
 
@@ -43,7 +43,7 @@ def sandbox_findings() -> list[Finding]:
 def verdict(findings: list[Finding]) -> str:
     """One sentence: which ways to an engine are open here."""
     missing = [f.name for f in findings if f.status == MISSING and f.name != "running engine"]
-    kind = "rootless " if packs.rootless() else ""
+    kind = "rootless " if debian.rootless() else ""
     running = any(f.name == "running engine" and f.status == OK for f in findings)
     attach = (
         "an engine that runs here can be used (LABKIT_PROVIDER=attach)"

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding, read
-from labkit.engine import keeper, packs
+from labkit.engine import debian, keeper, packs
 
 __all__ = ["apparmor", "iptables", "kernel", "overlay", "seccomp", "tun", "watches"]
 
@@ -21,7 +21,7 @@ def kernel() -> Finding:
     """Whether it is new enough, and of 64 bits."""
     found = platform.release()
     numbers = tuple(int(part) for part in found.split("-")[0].split(".")[:2])
-    minimum = (5, 11) if packs.rootless() else (5, 3)
+    minimum = (5, 11) if debian.rootless() else (5, 3)
     if struct.calcsize("P") != 8:
         return Finding("kernel", MISSING, "32-bit", "Docker needs a 64-bit machine", "use a 64-bit system")
     if numbers < minimum:
@@ -114,7 +114,7 @@ def iptables() -> Finding:
 
 def _works(pack: packs.Pack, variant: str) -> bool:
     """Whether the pack's iptables can do what an engine needs, tried in a network namespace of its own."""
-    user = ["--user", "--map-root-user"] if packs.rootless() else []
+    user = ["--user", "--map-root-user"] if debian.rootless() else []
     apart = ["unshare", *user, "--net", "chroot", str(pack.rootfs), "sh", "-c"]
     program = f"/usr/sbin/{variant}"
     script = (

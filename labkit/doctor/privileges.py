@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding, read, user
-from labkit.engine import packs
+from labkit.engine import debian
 from labkit.engine.cgroups import available, controllers, hierarchies
 
 __all__ = ["cgroups", "free_ids", "namespaces", "tools"]
@@ -20,13 +20,13 @@ def namespaces() -> Finding:
     """Whether this user may make the namespaces of an engine."""
     if not shutil.which("unshare"):
         return Finding("namespaces", MISSING, "not looked at: no unshare", remedy=TOOLS)
-    reasons, remedies = _user_namespaces() if packs.rootless() else ([], [])
+    reasons, remedies = _user_namespaces() if debian.rootless() else ([], [])
     if not reasons:
         # what an engine begins with: the only way to know what a container's manager, or a security module, lets us do
-        command = packs.in_user_namespace(["unshare", "--mount", "--pid", "--fork", "true"])
+        command = debian.in_user_namespace(["unshare", "--mount", "--pid", "--fork", "true"])
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if not done.returncode:
-            kind = "user namespaces with subordinate ids" if packs.rootless() else "as root"
+            kind = "user namespaces with subordinate ids" if debian.rootless() else "as root"
             return Finding("namespaces", OK, kind)
         reasons = [f"the kernel refuses them: {done.stderr.strip()}"]
         remedies = ["in a container: run it with --privileged", "use an engine of the machine around it"]
@@ -113,7 +113,7 @@ def cgroups() -> Finding:
                 "have them delegated to where labkit runs (systemd: Delegate=yes; a container: --cgroupns=host --privileged)",
             )
         return Finding("cgroups", OK, told)
-    if not packs.rootless():
+    if not debian.rootless():
         return Finding(
             "cgroups",
             MISSING,

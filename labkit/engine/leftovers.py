@@ -9,8 +9,8 @@ from pathlib import Path
 
 from labkit import paths
 from labkit.engine import images, locks, prepared, records
+from labkit.engine.debian import rootless
 from labkit.engine.keeper import erase
-from labkit.engine.packs import rootless
 
 __all__ = ["collect"]
 
@@ -42,7 +42,7 @@ def collect() -> list[str]:
             ]
         for pattern in HALF_MADE:
             told += [_removed(path) for path in sorted(home.glob(pattern))]
-        for state in images.outdated():
+        for state in images.stale_states():
             prepared.remove(state)
             told.append(f"{state}: made of images or of a pack that have changed, removed")
         if stale := prepared.collect(records.bound_layers()):

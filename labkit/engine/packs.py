@@ -11,9 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +19,10 @@ from typing import Any
 
 from labkit import paths
 from labkit.engine import archives
-from labkit.engine.keeper import DIES_WITH_ME, erase
+from labkit.engine.debian import Progress, debootstrap, in_user_namespace, rootless
+from labkit.engine.keeper import erase
 from labkit.engine.locks import working
-from labkit.errors import EngineUnreachable, LabkitError, UsageError
+from labkit.errors import EngineUnreachable, LabkitError, Refused, UsageError
 
 __all__ = [
     "MACHINE",
@@ -34,8 +33,8 @@ __all__ = [
     "find",
     "import_pack",
     "names",
+    "recipe",
     "remove",
-    "rootless",
 ]
 
 MACHINE = "machine"
@@ -66,22 +65,26 @@ RECIPES: dict[str, tuple[str, list[str]]] = {
 }
 """Pack name: the Debian release and the packages that make it."""
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Pack:
-    """A root filesystem to start engines from.  *digest* tells one making of it from another."""
+    """A root filesystem to start engines from.  *digest* tells one making of it from another, *recipe* what it was made by."""
 
     name: str
     rootfs: Path
     digest: str
     versions: dict[str, str]
+    recipe: str = ""
 
     @property
     def is_machine(self) -> bool:
         """Whether it is the machine's own root filesystem."""
         return self.name == MACHINE
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it would be made in another way today; false where nobody noted how it was made."""
+        return bool(self.recipe) and self.name in RECIPES and self.recipe != recipe(self.name)
 
     def program(self, path: str) -> list[str] | None:
         """A command line that runs the pack's program *path* on this machine, with the pack's own libraries."""
@@ -102,9 +105,9 @@ class Pack:
         ]
 
 
-def rootless() -> bool:
-    """Whether engines of this user need a user namespace."""
-    return os.geteuid() != 0
+def recipe(name: str) -> str:
+    """A digest of what decides how the pack *name* is made."""
+    return hashlib.sha256(json.dumps(RECIPES[name]).encode()).hexdigest()
 
 
 def names() -> list[str]:
@@ -142,7 +145,7 @@ def find(name: str | None = None) -> Pack:
             "labkit pack import FILE       (from another machine's `labkit pack export`)\n"
             "labkit doctor                 (says which ways to an engine are open here)",
         ) from None
-    return Pack(chosen, folder / "rootfs", facts["digest"], facts["versions"])
+    return Pack(chosen, folder / "rootfs", facts["digest"], facts["versions"], facts.get("recipe", ""))
 
 
 def _machine() -> Pack:
@@ -173,7 +176,12 @@ def build(name: str, progress: Progress = print) -> Pack:
             progress(f"engine pack {name}: fetching and unpacking Debian {suite}")
             debootstrap(suite, packages, fresh / "rootfs", progress)
             _finish(name, fresh)
-    return find(name)
+    pack = find(name)
+    if pack.outdated:
+        progress(
+            f"engine pack {name}: its recipe has changed since it was made; `labkit pack remove {name}` first, for a new one"
+        )
+    return pack
 
 
 @contextmanager
@@ -235,87 +243,8 @@ def _finish(name: str, fresh: Path) -> None:
     told = {
         key: versions[key] for key in ("docker.io", "containerd", "runc", "slirp4netns") if key in versions
     }
-    (fresh / "pack.json").write_text(
-        json.dumps({"name": name, "digest": digest, "versions": told}, indent=1), encoding="utf-8"
-    )
-
-
-def in_user_namespace(command: Sequence[str]) -> list[str]:
-    """*command* as root of a user namespace, where this user is not root: files of other users stay what they are."""
-    return ["unshare", "--user", "--map-root-user", "--map-auto", *command] if rootless() else list(command)
-
-
-def debootstrap(
-    suite: str, packages: Sequence[str], target: Path, progress: Progress, variant: str = "essential"
-) -> None:
-    """Fill the folder *target* (or the file, if it ends in ``.tar``) with a Debian root filesystem.
-
-    Raises `LabkitError` with the end of mmdebstrap's output when that fails.
-    """
-    program = shutil.which("mmdebstrap")
-    if program is None:
-        raise LabkitError(
-            "mmdebstrap is missing: it makes root filesystems", try_="apt-get install mmdebstrap (as root)"
-        )
-    mirror = [m] if (m := os.environ.get("LABKIT_DEBIAN_MIRROR", "")) else []
-    slim = [
-        f"--dpkgopt=path-exclude=/usr/share/{d}/*"
-        for d in ("doc", "man", "locale", "info", "bash-completion")
-    ]
-    command = [
-        program,
-        f"--variant={variant}",
-        "--mode=root",
-        f"--include={','.join(packages)}",
-        '--aptopt=Acquire::Languages "none"',
-        "--aptopt=Acquire::Retries 3",
-        *slim,
-        suite,
-        str(target),
-        *mirror,
-    ]
-    # in namespaces of its own, so that a kill leaves neither mounts nor processes behind; a new user namespace undoes what
-    # ends it with us (prctl(2), PR_SET_PDEATHSIG)
-    apart = [*DIES_WITH_ME, "unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
-    wrapped = [*DIES_WITH_ME, *in_user_namespace(apart)]
-    last = deque[str](maxlen=30)
-    with (
-        _scratch(target.parent) as environ,
-        subprocess.Popen(
-            wrapped,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            cwd="/",
-            errors="replace",
-            env=environ,
-        ) as process,
-    ):
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                last.append(line.rstrip())
-                if line.startswith("I: "):
-                    progress(f"  {line[3:].strip()}")
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode:
-        raise LabkitError(
-            f"could not make a Debian {suite} root filesystem",
-            seen="\n".join([line for line in last if line.startswith(("E:", "W:"))] or list(last)[-8:]),
-            try_="is a Debian mirror reachable? LABKIT_DEBIAN_MIRROR names another one\nlabkit pack import FILE needs no mirror",
-        )
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[dict[str, str]]:
-    """An environment whose folder for temporary files is inside *folder*, so that a kill leaves none elsewhere."""
-    scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=folder))
-    try:
-        yield {**os.environ, "TMPDIR": str(scratch)}
-    finally:
-        erase(scratch, rootless=rootless())
+    facts = {"name": name, "digest": digest, "versions": told, "recipe": recipe(name)}
+    (fresh / "pack.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def _unpack(tar: Path, folder: Path) -> None:
@@ -395,8 +324,16 @@ def import_pack(file: Path, progress: Progress = print) -> Pack:
 
 
 def remove(name: str) -> None:
-    """Delete the pack *name*."""
+    """Delete the pack *name*.  Raises `Refused` while engines run from it."""
+    from labkit.engine import records
+
     pack = find(name)
     if pack.is_machine:
         raise UsageError("the machine's own engine is not labkit's to remove")
+    if running := [record.id for record in records.listed() if record.alive and record.facts["pack"] == name]:
+        raise Refused(
+            f"engines run from the pack {name}",
+            seen=", ".join(running),
+            try_="\n".join(f"labkit engine stop {engine}" for engine in running),
+        )
     erase(pack.rootfs.parent, rootless=rootless())

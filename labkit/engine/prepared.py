@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from labkit import paths
+from labkit.engine.debian import in_user_namespace, rootless
 from labkit.engine.keeper import erase
 from labkit.engine.locks import working
-from labkit.engine.packs import in_user_namespace, rootless
 from labkit.errors import LabkitError, UsageError
 
 __all__ = [

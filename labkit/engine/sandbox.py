@@ -23,6 +23,7 @@ from labkit.engine import (
     cgroups,
     commandline,
     daemon,
+    debian,
     keeping,
     locks,
     packs,
@@ -202,7 +203,7 @@ class Sandbox(Engine):
         for name in ("", "run", "host", "lower", "data", "upper"):
             (self.folder / name).mkdir(mode=0o700)
         self._prepare_data(docker)
-        rootless, machine = packs.rootless(), self.pack.is_machine
+        rootless, machine = debian.rootless(), self.pack.is_machine
         groups = cgroups.available()
         # dockerd's own rootless mode uses control groups through systemd only, and there is none on the host; with groups
         # of its own it runs as in any container that has a user namespace
@@ -393,7 +394,7 @@ class Sandbox(Engine):
         self._keeper = None
         for folder in (self.folder, self.data):
             if folder.exists():
-                erase(folder, rootless=packs.rootless())
+                erase(folder, rootless=debian.rootless())
 
     def let_go(self) -> None:
         """Leave the engine running; this handle ends."""

@@ -17,7 +17,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from labkit.engine import open_engine, packs, provider_wanted
-from labkit.engine.images import catalogue, prepared_with
+from labkit.engine.catalogue import catalogue
+from labkit.engine.images import prepared_with
 from labkit.engine.processes import Process
 from labkit.engine.references import resolve
 from labkit.errors import UsageError

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -19,7 +22,10 @@ import docker
 import pytest
 
 import labkit
-from labkit.engine import Engine, images, packs
+from labkit.engine import Engine, images, packs, sources
+from labkit.engine import catalogue as catalogues
+from labkit.engine.catalogue import catalogue
+from labkit.errors import LabkitError
 
 
 @pytest.fixture
@@ -77,14 +83,93 @@ def test_an_image_is_pulled_by_its_digest(engine: Engine, registry: int) -> None
     image.reload()
     for name in (f"{repository}:1", "busybox:lab"):
         engine.client.images.remove(name)
-    pinned = replace(images.catalogue()["busybox"], registry=image.attrs["RepoDigests"][0])
-    assert images._pull(engine, pinned, print)
+    pinned = replace(catalogue()["busybox"], registry=image.attrs["RepoDigests"][0])
+    assert sources.pull(engine, pinned, print, set())
     assert engine.client.images.get("busybox:lab").id == image.id
     absent = replace(pinned, registry=f"{repository}@sha256:{'0' * 64}")
     told: list[str] = []
-    assert not images._pull(engine, absent, told.append)
+    assert not sources.pull(engine, absent, told.append, set())
     assert "not from a registry (manifest for" in told[-1], told
     engine.reset()
+
+
+def test_an_outdated_image_is_used_until_a_new_one_is_asked_for(
+    registry: int, own_folders: tuple[Path, Path], own_catalogue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new recipe changes nothing by itself: that is told; asked for, the image comes by its digest, or the old one stays."""
+    monkeypatch.delenv("LABKIT_OFFLINE", raising=False)
+    told: list[str] = []
+    facts = own_folders[0] / "images/busybox.json"
+    kept = json.loads(facts.read_text())
+    facts.write_text(json.dumps({"id": kept["id"], "source": kept["source"]}))
+    (before,) = images.get(["busybox"], told.append, refresh=True)
+    assert not before.outdated and told == [], "a store of before recipes were noted"
+
+    facts.write_text(json.dumps({**kept, "recipe": "another"}))
+    (outdated,) = images.get(["busybox"], told.append)
+    assert outdated.outdated and "labkit images get busybox" in told[-1]
+
+    pin = _pushed("busybox", registry)
+    _set_pin(own_catalogue, pin.partition("@")[0] + f"@sha256:{'0' * 64}")
+    with pytest.raises(LabkitError, match="cannot be had from registry"):
+        images.get(["busybox"], told.append, sources=["registry"], refresh=True)
+    assert images.stored("busybox") == outdated
+
+    _set_pin(own_catalogue, pin)
+    (fresh,) = images.get(["busybox"], told.append, sources=["registry"], refresh=True)
+    assert (fresh.id, fresh.source, fresh.outdated) == (before.id, "registry", False)
+    _set_pin(own_catalogue, pin[:-4] + "0000")
+    assert fresh.outdated
+
+
+def _pushed(name: str, registry: int) -> str:
+    """What the image is called in the *registry* by its digest, once it is there."""
+    repository = f"host.docker.internal:{registry}/{name}"
+    with labkit.open_engine("sandbox", name="pusher") as engine:
+        images.load(engine, [name])
+        image = engine.client.images.get(f"{name}:lab")
+        image.tag(repository, "1")
+        engine.client.images.push(repository, tag="1")
+        image.reload()
+        return str(image.attrs["RepoDigests"][0])
+
+
+@pytest.fixture
+def own_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the catalogue, to change."""
+    folder = Path(shutil.copytree(catalogues.FOLDER, tmp_path / "catalogue"))
+    monkeypatch.setattr(catalogues, "FOLDER", folder)
+    return folder
+
+
+def _set_pin(folder: Path, reference: str) -> None:
+    facts = folder / "busybox/image.toml"
+    facts.write_text(re.sub(r'registry = "[^"]*"', f'registry = "{reference}"', facts.read_text()))
+
+
+def test_a_recipe_is_all_that_decides_what_an_image_is(own_catalogue: Path) -> None:
+    """Dockerfile, what goes with it, its mode, and the base's count for what is built, the pin for what is pulled."""
+
+    def recipes() -> tuple[str, str]:
+        image = catalogue()["postgres"]
+        return catalogues.recipe(image, "build"), catalogues.recipe(image, "registry")
+
+    folder = own_catalogue / "postgres"
+    seen = [recipes()]
+    for change in (
+        lambda: (folder / "Dockerfile").write_text("FROM debian:lab\n"),
+        lambda: (folder / "more").write_text("x"),
+        lambda: (folder / "entrypoint.sh").chmod(0o644),
+        lambda: (own_catalogue / "debian/Dockerfile").write_text("FROM scratch\n"),
+    ):
+        change()
+        seen.append(recipes())
+    assert len({built for built, _ in seen}) == len(seen) and len({pulled for _, pulled in seen}) == 1
+    facts = folder / "image.toml"
+    facts.write_text(facts.read_text().replace("about =", "about = 'another'\nis ="))
+    assert recipes() == seen[-1], "what it is said to be does not matter"
+    facts.write_text(facts.read_text().replace("@sha256:", "@sha256:0"))
+    assert recipes()[0] == seen[-1][0] and recipes()[1] != seen[-1][1]
 
 
 def test_ensure_leaves_what_is_there_alone(engine: Engine) -> None:
@@ -96,7 +181,7 @@ def test_ensure_leaves_what_is_there_alone(engine: Engine) -> None:
 
 def test_every_image_of_the_catalogue_can_be_built() -> None:
     """Every image has a description, and a Dockerfile or nothing that it builds on."""
-    found = images.catalogue()
+    found = catalogue()
     assert set(found) == {"debian", "busybox", "redis", "nginx", "postgres", "haproxy"}
     for image in found.values():
         assert image.about
@@ -110,10 +195,14 @@ def test_a_registry_that_hangs_is_given_up(engine: Engine, monkeypatch: pytest.M
     told: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"host.docker.internal:{silent.getsockname()[1]}/busybox@sha256:{'0' * 64}"
-        image = replace(images.catalogue()["busybox"], registry=where)
-        monkeypatch.setattr(images, "SILENCE", 2)
-        assert images._pull(engine, image, told.append) is False
+        image = replace(catalogue()["busybox"], registry=where)
+        monkeypatch.setattr(sources, "SILENCE", 2)
+        given_up: set[str] = set()
+        assert sources.pull(engine, image, told.append, given_up) is False
     assert "timed out" in told[-1], told
+    heard = len(told)
+    assert sources.pull(engine, image, told.append, given_up) is False
+    assert len(told) == heard, "another image of that registry does not wait again"
 
 
 @pytest.mark.parametrize("explanation", ["", None, "\n", "no such host\nand more"])
@@ -125,9 +214,9 @@ def test_a_registrys_error_may_be_empty(explanation: str | None, monkeypatch: py
     def pull(*_: object) -> None:
         raise docker.errors.APIError("x", explanation=explanation)
 
-    monkeypatch.setattr(images, "_pull_by_digest", pull)
+    monkeypatch.setattr(sources, "_pull_by_digest", pull)
     engine = cast(Engine, None)
-    assert images._pull(engine, images.catalogue()["busybox"], told.append) is False
+    assert sources.pull(engine, catalogue()["busybox"], told.append, set()) is False
     assert told[-1].startswith("  not from a registry (") and len(told[-1]) > 25
 
 
@@ -178,7 +267,7 @@ def test_a_service_answers(name: str) -> None:
     port, ask, expected = SERVICES[name]
     with labkit.open_engine("sandbox", name=f"image-{name}", images=["debian"]) as engine:
         if ALL:
-            images._run_dockerfile(engine, images.catalogue()[name])
+            sources._run_dockerfile(engine, catalogue()[name])
         else:
             images.ensure(engine, [name])
         container = engine.client.containers.create(

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import labkit
 from labkit.engine import archives, images, packs
-from labkit.errors import LabkitError, PackBroken, UsageError
+from labkit.errors import LabkitError, PackBroken, Refused, UsageError
 
 
 @pytest.fixture
@@ -198,3 +199,33 @@ def mentions(path: Path) -> list[str]:
         if os.fsencode(path) in text:
             found.append(f"{file.parent.name} {text[:200]!r}")
     return found
+
+
+def test_a_pack_is_outdated_when_its_recipe_has_changed(own_folders: tuple[Path, Path]) -> None:
+    """One whose recipe nobody noted, and one that is no recipe's, are not; `pack build` leaves it and says so."""
+    pack = packs.find("debian-13")
+    told: list[str] = []
+    for recipe, outdated in (("", False), (packs.recipe("debian-13"), False), ("another", True)):
+        made = replace(pack, recipe=recipe)
+        assert made.outdated == outdated
+        assert not replace(made, name="my-own").outdated
+    folder = own_folders[0] / "packs/mine"
+    folder.mkdir()
+    (folder / "pack.json").write_text(json.dumps({"digest": "x", "versions": {}}))
+    assert not packs.find("mine").outdated
+    (folder.parent / "debian-12").unlink()
+    folder.rename(folder.parent / "debian-12")
+    (folder.parent / "debian-12/pack.json").write_text(
+        json.dumps({"digest": "x", "versions": {}, "recipe": "another"})
+    )
+    assert packs.build("debian-12", told.append).outdated
+    assert len(told) == 1 and "labkit pack remove debian-12" in told[0]
+
+
+def test_a_pack_that_engines_run_from_is_not_removed(own_folders: tuple[Path, Path]) -> None:
+    """The engines are named; the pack stays, and so do they."""
+    with labkit.open_engine("sandbox", name="held") as engine:
+        with pytest.raises(Refused, match="engines run from") as caught:
+            packs.remove("debian-13")
+        assert engine.id in str(caught.value)
+        assert engine.client.ping() and packs.find("debian-13")

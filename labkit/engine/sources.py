@@ -1,0 +1,89 @@
+"""Where a lab image comes from that is not in the store: a registry, when one can be reached, or Debian packages."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit.engine.catalogue import DEBIAN, TAG, Image
+from labkit.engine.debian import Progress, debootstrap
+from labkit.engine.failures import translated
+from labkit.errors import EngineUnreachable, LabkitError
+
+if TYPE_CHECKING:
+    from labkit.engine import Engine
+
+__all__ = ["SOURCES", "build", "pull"]
+
+SOURCES = ("registry", "build")
+SILENCE = 15
+"""Seconds after which a registry that says nothing is given up."""
+
+
+def pull(engine: Engine, image: Image, progress: Progress, silent: set[str]) -> bool:
+    """Pull *image* by its digest; false where no registry gives it.
+
+    *silent*: the registries that were given up; one that falls silent now is added, and none of them is asked again.
+    """
+    name = image.registry.partition("@")[0]
+    registry = name.partition("/")[0]
+    if not name or registry in silent or os.environ.get("LABKIT_OFFLINE"):
+        return False
+    progress(f"image {image.name}: asking the registry for {name}")
+    try:
+        with translated():
+            _pull_by_digest(engine, image.registry)
+    except LabkitError as error:
+        if isinstance(error, EngineUnreachable):  # it hangs, as with bad wifi
+            silent.add(registry)
+        progress(f"  not from a registry ({(error.seen.strip() or error.what).splitlines()[0][:100]})")
+        return False
+    engine.client.images.get(image.registry).tag(image.name, TAG)
+    return True
+
+
+def _pull_by_digest(engine: Engine, reference: str) -> None:
+    """As the SDK's ``pull``, which waits for ever where a registry falls silent (docker-py passes ``timeout=None``)."""
+    api = engine.client.api
+    name, _, digest = reference.partition("@")
+    query = {"fromImage": name, "tag": digest}
+    response = api._post(api._url("/images/create"), params=query, stream=True, timeout=SILENCE)
+    with closing(response):
+        api._raise_for_status(response)
+        for line in api._stream_helper(response, decode=True):
+            if "error" in line:
+                raise LabkitError("the registry does not give it", seen=str(line["error"]))
+
+
+def build(engine: Engine, image: Image, progress: Progress, folder: Path) -> None:
+    """Build *image* from Debian packages, on an *engine* that has its base.  *folder*: for a file of 200 MB meanwhile."""
+    if image.base:
+        progress(f"image {image.name}: building from Debian packages")
+        _run_dockerfile(engine, image)
+        return
+    progress(f"image {image.name}: fetching and unpacking Debian {DEBIAN['suite']}")
+    tar = folder / f".{image.name}.rootfs.tar"
+    try:
+        debootstrap(DEBIAN["suite"], DEBIAN["packages"], tar, progress, variant=DEBIAN["variant"])
+        with tar.open("rb") as rootfs:
+            engine.client.api.import_image_from_data(
+                rootfs, repository=image.name, tag=TAG, changes=DEBIAN["changes"]
+            )
+    finally:
+        tar.unlink(missing_ok=True)
+
+
+def _run_dockerfile(engine: Engine, image: Image) -> None:
+    import docker
+
+    try:
+        engine.client.images.build(path=str(image.folder), tag=image.tag, rm=True, forcerm=True)
+    except docker.errors.BuildError as error:
+        said = "".join(str(entry.get("stream") or entry.get("error") or "") for entry in error.build_log)
+        raise LabkitError(
+            f"could not build the image {image.name}",
+            seen="\n".join(said.strip().splitlines()[-8:]),
+            try_="is a Debian mirror reachable?\nlabkit images import FILE needs none",
+        ) from None
