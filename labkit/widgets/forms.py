@@ -47,7 +47,8 @@ class Form(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets publishes no ty
         super().__init__([self._row(each) for each in values.declared])
 
     def _row(self, parameter: Parameter) -> ipywidgets.Widget:
-        return ipywidgets.HBox([self.fields[parameter.name], self.messages[parameter.name]])
+        beside = {"flex_flow": "row wrap"}  # below, where the window is narrow
+        return ipywidgets.HBox([self.fields[parameter.name], self.messages[parameter.name]], layout=beside)
 
     def _tell(self, name: str) -> None:
         """Beside the field: what the parameter is for, or what is wrong."""

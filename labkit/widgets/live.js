@@ -1,12 +1,5 @@
 const CHANGES = ["change:svg", "change:more"];
 
-// a page that does not say in which theme it is has that of the reader's system, which the picture knows
-function theme(svg) {
-  const { jpThemeLight, vscodeThemeKind } = document.body.dataset;
-  const dark = jpThemeLight ? jpThemeLight === "false" : vscodeThemeKind && !vscodeThemeKind.endsWith("light");
-  if (dark !== undefined) svg?.setAttribute("data-theme", dark ? "dark" : "light");
-}
-
 // in a view of its own (Create New View for Cell Output) the picture is as large as the pane
 function fit(svg, pane) {
   const { width, height } = svg.viewBox.baseVal;
@@ -29,22 +22,19 @@ function render({ model, el }) {
     more.hidden = !first;
     summary.textContent = first;
     words.textContent = lines.join("\n");
-    theme(now());
     resize();
   }
   el.append(make("div", "lk-view lk-live", picture, more));
   draw();
-  const resized = new ResizeObserver(resize), watch = new MutationObserver(() => theme(now()));
+  const resized = new ResizeObserver(resize);
   requestAnimationFrame(() => {  // by then it is in the page
     pane = el.closest(".jp-LinkedOutputView");
     if (pane) resized.observe(pane);
     resize();
   });
   for (const name of CHANGES) model.on(name, draw);
-  watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-vscode-theme-kind"] });
   return () => {
     for (const name of CHANGES) model.off(name, draw);
-    watch.disconnect();
     resized.disconnect();
   };
 }

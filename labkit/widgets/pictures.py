@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import drawsvg as draw
 
+from labkit.lab.showing import in_a_notebook
+
 __all__ = [
     "WIDTH",
     "Anchor",
@@ -29,13 +31,17 @@ __all__ = [
 WIDTH = 760
 """Of a picture, where its content does not ask for another: fits beside JupyterLab's file browser."""
 
+FITTING = "max-width:100%;min-width:min(560px,100vw);height:auto"
+"""Shrinks with the page, as long as it can be read; a page that is narrower scrolls."""
+
 PALETTE = """
-.lk{--ink:#1f2328;--mute:#59636e;--line:#8c959f;--paper:#fff;--soft:#f6f8fa;--lit:#0969da;--on:#fff;--bad:#cf222e;
---warn:#9a6700;--good:#1a7f37}
-@media (prefers-color-scheme:dark){.lk:not([data-theme=light]){--ink:#e6edf3;--mute:#9198a1;--line:#6e7681;
---paper:#111418;--soft:#1a1f26;--lit:#4493f8;--on:#0d1117;--bad:#f85149;--warn:#d29922;--good:#3fb950}}
-.lk[data-theme=dark]{--ink:#e6edf3;--mute:#9198a1;--line:#6e7681;
---paper:#111418;--soft:#1a1f26;--lit:#4493f8;--on:#0d1117;--bad:#f85149;--warn:#d29922;--good:#3fb950}
+.lk{color-scheme:light dark;
+--ink:light-dark(#1f2328,#e6edf3);--mute:light-dark(#59636e,#9198a1);--line:light-dark(#8c959f,#6e7681);
+--paper:light-dark(#fff,#111418);--soft:light-dark(#f6f8fa,#1a1f26);--lit:light-dark(#0969da,#4493f8);
+--on:light-dark(#fff,#0d1117);--bad:light-dark(#cf222e,#f85149);--warn:light-dark(#9a6700,#d29922);
+--good:light-dark(#1a7f37,#3fb950)}
+[data-jp-theme-light=true] .lk,.vscode-light .lk{color-scheme:light}
+[data-jp-theme-light=false] .lk,.vscode-dark .lk,.vscode-high-contrast .lk{color-scheme:dark}
 .lk text{font:13px system-ui,sans-serif;fill:var(--mute)}
 .lk text.mono{font:12px ui-monospace,monospace}
 .lk text.small{font-size:11px}
@@ -47,7 +53,7 @@ PALETTE = """
 .lk .box{fill:var(--paper);stroke:var(--line)}
 .lk .zone{fill:var(--soft)}
 """
-"""Follows the page where that says what it is (``data-theme``), else the reader's system."""
+"""Follows the page where that says what it is (JupyterLab, Notebook, exported pages, VS Code), else the reader's system."""
 
 Anchor = Literal["start", "middle", "end"]
 
@@ -65,7 +71,9 @@ class Picture:
     text: str
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"image/svg+xml": self.svg, "text/plain": self.text}
+        """In a person's notebook also as HTML: an SVG alone becomes an image there that neither shrinks nor is read aloud."""
+        told = {"image/svg+xml": self.svg, "text/plain": self.text}
+        return {"text/html": self.svg, **told} if in_a_notebook() else told
 
     def __repr__(self) -> str:
         return self.text
@@ -88,7 +96,7 @@ def finished(drawing: draw.Drawing, shown: tuple[int, int] | None = None) -> str
     if shown:
         size = f'width="{drawing.width}" height="{drawing.height}"'
         svg = svg.replace(size, 'width="{}" height="{}"'.format(*shown), 1)
-    return svg.replace("<svg", '<svg style="max-width:100%;height:auto"', 1)
+    return svg.replace("<svg", f'<svg style="{FITTING}"', 1)
 
 
 def label(

@@ -76,9 +76,11 @@ class Decision:
         for button, act in ((approve, self.approve), (reject, self.reject)):
             button.on_click(partial(_act, act))
             button.disabled = self._decided
+        table = ipywidgets.HTML(self.plan._repr_html_())
+        table.add_class("jp-RenderedHTMLCommon")  # with the look that tables have in a notebook
         return ipywidgets.VBox(
             [
-                ipywidgets.HTML(self.plan._repr_html_()),
+                table,
                 ipywidgets.HBox([approve, reject]),
                 ipywidgets.HTML(_preformatted(self.state)),
             ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.widgets import pictures
 from labkit.widgets.pictures import Picture, clean, finished, fitted, label, sheet, width_of
 
 LOOKS = st.sampled_from(["", "small", "mono", "strong"])
@@ -46,3 +48,12 @@ def test_a_still_says_its_words_everywhere() -> None:
     still = Picture("<svg/>", "web is running")
     assert repr(still) == still._repr_mimebundle_()["text/plain"] == "web is running"
     assert still._repr_mimebundle_()["image/svg+xml"] == "<svg/>"
+
+
+@pytest.mark.parametrize("somebody", [True, False])
+def test_a_still_is_part_of_the_page_where_somebody_looks_at_it(
+    somebody: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There it is HTML too, which keeps the page's theme and words; in what is executed without a person it is an image."""
+    monkeypatch.setattr(pictures, "in_a_notebook", lambda: somebody)
+    assert Picture("<svg/>", "words")._repr_mimebundle_().get("text/html") == ("<svg/>" if somebody else None)

@@ -94,23 +94,54 @@ def test_the_look_finds_what_crosses(page: Page) -> None:
     assert page.evaluate(CROSSING) == [["outside", "beyond"], ["one", "other"]]
 
 
-@pytest.mark.parametrize(("theme", "paper"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(17, 20, 24)")])
-def test_paper_follows_the_theme(page: Page, theme: str, paper: str) -> None:
-    """The page's theme, where it names one, whatever the reader's system prefers; ink and paper are far apart."""
-    page.set_content(f"<body>{draw_stack(stack('web', 2))}</body>")
+def test_a_picture_shrinks_with_its_page_and_scrolls_where_it_could_not_be_read(page: Page) -> None:
+    """At its own width where there is room, then as wide as the page, and never so small that the letters are lost."""
+    page.set_content(f"<body style='margin:0'>{draw_stack(stack('web', 2))}</body>")
+    widths = []
+    for room in (900, 600, 560, 420):
+        page.set_viewport_size({"width": room, "height": 600})
+        widths.append(page.evaluate("document.querySelector('svg').getBoundingClientRect().width"))
+    page.set_viewport_size({"width": 900, "height": 600})
+    assert widths == [760, 600, 560, 420]
+
+
+PALETTE = """([attribute, value]) => {
+  document.body.setAttribute(attribute, value);
+  const svg = document.querySelector("svg"), of = name => {
+    svg.style.color = `var(--${name})`;
+    return getComputedStyle(svg).color.match(/[0-9]+/g).map(Number);
+  };
+  const pairs = [["on", "lit"], ["on", "bad"]];
+  for (const ink of ["ink", "mute", "lit", "bad", "warn", "good"]) pairs.push([ink, "paper"], [ink, "soft"]);
+  return [of("paper"), pairs.map(([ink, ground]) => [`${ink} on ${ground}`, of(ink), of(ground)])];
+}"""
+PAPER = {"light": [255, 255, 255], "dark": [17, 20, 24]}
+SAID = [
+    *(("data-jp-theme-light", told, theme) for told, theme in (("true", "light"), ("false", "dark"))),
+    *(("class", f"vscode-{told}", theme) for told, theme in (("light", "light"), ("dark", "dark"))),
+]
+
+
+@pytest.mark.parametrize(("attribute", "value", "theme"), SAID, ids=[value for _, value, _ in SAID])
+def test_colours_follow_the_page_and_can_be_read(page: Page, attribute: str, value: str, theme: str) -> None:
+    """The page's theme, where it names one, whatever the reader's system prefers; all words stand out from their ground."""
     for system in ("light", "dark"):
         page.emulate_media(color_scheme=system)  # type: ignore[arg-type]
-        colours = page.evaluate(
-            """theme => {
-              document.querySelector("svg").dataset.theme = theme;
-              const fill = where => getComputedStyle(document.querySelector(where)).fill;
-              return [fill(".paper"), fill("text.title")];
-            }""",
-            theme,
-        )
-        assert colours[0] == paper and abs(brightness(colours[0]) - brightness(colours[1])) > 150
+        page.set_content(f"<body>{draw_stack(stack('web', 2))}</body>")
+        paper, pairs = page.evaluate(PALETTE, [attribute, value])
+        assert paper == PAPER[theme]
+        assert {name: found for name, ink, ground in pairs if (found := contrast(ink, ground)) < 4.5} == {}
+        page.evaluate(f"document.body.removeAttribute('{attribute}')")
+        assert page.evaluate(PALETTE, ["title", "says nothing of a theme"])[0] == PAPER[system]
 
 
-def brightness(colour: str) -> float:
-    """Of a colour as ``rgb(r, g, b)``: the mean."""
-    return sum(map(float, colour[4:-1].split(","))) / 3
+def contrast(one: list[int], other: list[int]) -> float:
+    """Of two colours, as WCAG 2.2 defines it: 1 for none, 21 for black on white."""
+    low, high = sorted(luminance(each) for each in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: list[int]) -> float:
+    parts = [part / 255 for part in colour]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(part * share for part, share in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
