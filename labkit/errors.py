@@ -17,8 +17,12 @@ __all__ = [
     "PackBroken",
     "Refused",
     "UsageError",
+    "nearest",
     "no_such",
 ]
+
+MANY = 20
+"""So many names are told; the rest is counted."""
 
 
 class LabkitError(Exception):
@@ -60,24 +64,29 @@ def no_such(
     given: object,
     known: Iterable[str],
     *,
-    otherwise: str = "none",
+    otherwise: str = "there is none",
     try_: str = "{}",
     far: str = "",
 ) -> UsageError:
-    """An error for a name that nothing has: tells all that are *known*, and *try_* with the nearest of them for ``{}``.
+    """An error for a name that nothing has: tells those that are *known*, and *try_* with the nearest of them for ``{}``.
 
-    *otherwise*: what is expected where nothing is known; *far*: what to try where nothing is near.
+    *otherwise*: what is seen where nothing is known; *far*: what to try where nothing is near.
     """
+    names = list(known)
+    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    near = nearest(given, names)
+    return UsageError(
+        f"no {what} called {given!r}",
+        seen=", ".join(names[:MANY]) + more or otherwise,
+        try_=try_.format(near) if near else far,
+    )
+
+
+def nearest(given: object, known: Iterable[str]) -> str:
+    """The one of the names *known* that was probably meant; nothing where none is near."""
     from difflib import get_close_matches  # for mistakes alone
 
-    names = list(known)
-    near = get_close_matches(str(given), names, 1)
-    return UsageError(
-        f"there is no such {what}",
-        seen=repr(given),
-        expected=", ".join(names) or otherwise,
-        try_=try_.format(near[0]) if near else far,
-    )
+    return next(iter(get_close_matches(str(given), list(known), 1)), "")
 
 
 class EngineUnreachable(LabkitError):

@@ -6,12 +6,12 @@ Those that draw lie above this layer, in `labkit.widgets`, so here are their nam
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from labkit.engine.failures import translated
+from labkit.lab.arguments import look_at, without_first
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -31,20 +31,23 @@ class HasEngine(Protocol):
 class Bound(Generic[P, R]):
     """A *function* whose first argument is an engine; on an object that has one, without that argument."""
 
-    def __init__(self, function: Callable[Concatenate[Engine, P], R]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[Concatenate[Engine, P], R], name: str = "") -> None:
+        self.function, self.name = function, name or function.__name__
         self.__doc__ = function.__doc__
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
     def __get__(self, owner: HasEngine, kind: type | None = None) -> Callable[P, R]:
-        function = self.function
+        function, signature = self.function, without_first(self.function)
 
         @functools.wraps(function)
         def bound(*arguments: P.args, **options: P.kwargs) -> R:
+            look_at(f"lab.{self.name}", signature, arguments, options, getattr(owner, "known", None))
             with translated():
                 return function(owner.engine, *arguments, **options)
 
-        signature = inspect.signature(function)
-        bound.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]  # what help() and a notebook's Shift-Tab show
+        bound.__signature__ = signature  # type: ignore[attr-defined]  # what help() and a notebook's Shift-Tab show
         return bound
 
 
@@ -56,4 +59,4 @@ class Drawn:
 
     def __get__(self, owner: HasEngine | None, kind: type | None = None) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(import_module("labkit.widgets"), self.name)
-        return function if owner is None else Bound(function).__get__(owner)
+        return function if owner is None else Bound(function, self.name).__get__(owner)

@@ -22,6 +22,7 @@ from labkit.engine.images import prepared_with
 from labkit.engine.processes import Process
 from labkit.engine.references import resolve
 from labkit.errors import UsageError
+from labkit.lab.arguments import learner
 from labkit.lab.commands import readable_commands
 from labkit.lab.notebooks import book
 from labkit.lab.notebooks.ran import record
@@ -41,6 +42,7 @@ _open: dict[str, Session] = {}
 """The session of each lab that this process has open."""
 
 
+@learner("labkit.lab.open")
 def open(lab: str, *, name: str, image: str | None = None, images: Sequence[str] = ()) -> Session:
     """Open the *lab* (its notebook's stem), or take it up again, and say in words where its engine comes from.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from labkit.errors import LabkitError, UsageError
+from labkit.lab.arguments import learners
 from labkit.lab.showing import Shown
 
 __all__ = ["OPEN", "Prediction", "predict"]
@@ -22,6 +23,7 @@ class _Open:
 OPEN: Any = _Open()
 
 
+@learners("guess")
 class Prediction(Shown):
     """An *answer* to a *question*, given before the engine's; ``right`` is None until `saw` has been called.
 

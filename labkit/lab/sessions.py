@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from labkit.engine.failures import translated
-from labkit.errors import Refused, no_such
+from labkit.errors import LabkitError, Refused, no_such
 from labkit.lab import evidence, needs, registries, speeds, tidying, tracing, waiting
+from labkit.lab.arguments import learners, no_such_method
 from labkit.lab.binding import Bound, Drawn
 from labkit.lab.changes import Changes, Looks
 from labkit.lab.checking import Check, Checks, Hint, Solution
@@ -17,6 +19,7 @@ from labkit.lab.notebooks import cells
 from labkit.lab.predictions import OPEN, Prediction, predict
 from labkit.lab.showing import Shown
 from labkit.lab.tracing import Trace
+from labkit.lifecycle import STATES
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 
+@learners("lab")
 class Session(Shown):
     """What ``labkit.lab.open`` gives.  *book*: the lab's notebook; *name*: what the lab's containers are called.
 
@@ -145,7 +149,7 @@ class Session(Shown):
             "section to restore",
             section,
             sections,
-            otherwise="none: no section of this lab needs anything",
+            otherwise="no section of this lab needs anything",
             try_="lab.restore({!r})",
             far="lab.reset()",
         )
@@ -167,6 +171,29 @@ class Session(Shown):
         self._looks.end()
         self.leave()
         self.engine.close()
+
+    # -- what it says to mistakes
+
+    def known(self, parameter: str) -> Iterable[str] | None:
+        """What can be given for this *parameter* of a method; None where that cannot be listed now."""
+        with suppress(LabkitError), translated():
+            match parameter:
+                case "exercise":
+                    return self.book.exercises
+                case "section":
+                    return self.book.sections
+                case "container":
+                    return tidying.inventory(self.engine)["containers"]
+                case "wanted":
+                    return STATES
+        return None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("_"):  # what IPython looks for
+                raise AttributeError(name)
+            raise no_such_method("lab", type(self), name)
 
     # -- how it looks
 

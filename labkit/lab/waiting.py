@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, no_such
 from labkit.lifecycle import STATES
 from labkit.observe import engine_time
 
@@ -58,7 +58,7 @@ def until(engine: Engine, container: str, wanted: str, *, restarts: int = 0, sec
     where there is no container that could get there.
     """
     if wanted not in STATES:
-        raise UsageError("no such state", seen=repr(wanted), expected=", ".join(STATES))
+        raise no_such("state", wanted, STATES)
     deadline = time.monotonic() + seconds
     while not _is(engine, _inspect(engine, container), wanted, restarts):
         last = (

@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import UsageError
+from labkit.errors import UsageError, no_such
 from labkit.observe.quantities import ByteSize
 from labkit.observe.tables import Table, Tabular
 
@@ -137,10 +136,4 @@ def moment(text: str) -> datetime | None:
 
 def _no_such(engine: Engine, name: str) -> UsageError:
     names = sorted(found["Names"][0].removeprefix("/") for found in engine.client.api.containers(all=True))
-    near = get_close_matches(name, names, n=1)
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    return UsageError(
-        f"no container called {name!r}",
-        seen=f"containers: {shown}" if names else "the engine has no containers",
-        try_=f"-p container={near[0]}" if near else "docker ps --all",
-    )
+    return no_such("container", name, names, try_="-p container={}", far="docker ps --all")

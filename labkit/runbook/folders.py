@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import paths
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, UsageError, no_such
 
 if TYPE_CHECKING:
     import nbformat
@@ -55,12 +54,7 @@ def find(name: str) -> Path:
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)
     if name not in names():
-        near = get_close_matches(name, names(), n=1)
-        raise UsageError(
-            f"no runbook called {name!r}",
-            seen=f"runbooks: {', '.join(names())}" if names() else f"no runbooks in {_home()}",
-            try_=near[0] if near else "",
-        )
+        raise no_such("runbook", name, names(), otherwise=f"none in {_home()}")
     return _home() / f"{name}.ipynb"
 
 

@@ -11,7 +11,6 @@ import ipaddress
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_o
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 
+from labkit.errors import nearest
 from labkit.observe.quantities import ByteSize, CPUs, Duration
 from labkit.runbook.live import Container, HostPath, Image, Memory, Network, NewHostPath, Volume
 from labkit.runbook.secret import Secret
@@ -140,8 +140,8 @@ def read_type(node: ast.expr) -> Any:
         return _subscripted(_name(node.value), node.slice)
     name = _name(node)
     if name not in KINDS:
-        near = get_close_matches(name, KINDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(name, KINDS)
+        hint = f"; did you mean {near}?" if near else ""
         raise ValueError(f"there is no type {name}{hint} (types: {', '.join(KINDS)})")
     return KINDS[name][0]
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from labkit.errors import EngineUnreachable, UsageError
+from labkit.errors import EngineUnreachable, UsageError, no_such
 from labkit.observe.quantities import ByteSize
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from labkit.engine import Engine
 
 __all__ = ["Container", "HostPath", "Image", "Live", "Memory", "Network", "NewHostPath", "Volume"]
-
-_SHOWN = 10
 
 
 class Live:
@@ -242,11 +239,4 @@ class Memory(Live, ByteSize):
 
 
 def _no_such(kind: str, name: str, there: Iterable[str], parameter: str) -> UsageError:
-    names = sorted(set(there))
-    near = get_close_matches(name, names, n=1)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return UsageError(
-        f"no {kind} called {name!r}",
-        seen=", ".join(names[:_SHOWN]) + more if names else f"there is no {kind}",
-        try_=f"-p {parameter}={near[0]}" if near else "",
-    )
+    return no_such(kind, name, sorted(set(there)), try_=f"-p {parameter}={{}}")

@@ -13,13 +13,12 @@ import linecache
 import tokenize
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import nbformat
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, create_model
 
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, UsageError, no_such
 from labkit.runbook import views
 from labkit.runbook.kinds import describe, lenient, read_type
 from labkit.runbook.live import Live
@@ -194,12 +193,7 @@ def validate(
     names = [parameter.name for parameter in parameters]
     for name in given:
         if name not in names:
-            near = get_close_matches(name, names, n=1)
-            raise UsageError(
-                f"the runbook has no parameter {name!r}",
-                expected=", ".join(names) or "(it has none)",
-                try_=f"-p {near[0]}=…" if near else "",
-            )
+            raise no_such("parameter of the runbook", name, names, otherwise="it has none", try_="-p {}=…")
     fields: dict[str, Any] = {each.name: (lenient(each.type), each.default) for each in parameters}
     model = create_model("Parameters", __base__=Parameters, **fields)
     model.declared = tuple(parameters)

@@ -78,7 +78,7 @@ def test_a_section_begins_again_under_papermill(mine: Path, tmp_path: Path) -> N
         if cell.id == "back"
     ]
     assert "predictions: 1\nkept: created mess: removed\n" in said and "by hand" not in said
-    assert "UsageError there is no such section to restore" in said and "lab.restore('later')" in said
+    assert "UsageError no section to restore called 'latr'" in said and "lab.restore('later')" in said
     assert (
         "LabkitError the cell 'oops', which the section needs, failed" in said and "ZeroDivisionError" in said
     )

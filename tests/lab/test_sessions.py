@@ -73,11 +73,11 @@ def test_a_shared_engine_is_not_reset(engine: Engine, monkeypatch: pytest.Monkey
     [
         (("30-container-state", "ada", "busybox:lab"), "30-container-states"),
         (("nosuch", "ada", "busybox:lab"), "'nosuch'"),
-        (("../notebooks/30-container-states", "ada", "busybox:lab"), "no such lab"),
-        (("", "ada", "busybox:lab"), "no such lab"),
-        ((7, "ada", "busybox:lab"), "no such lab"),
+        (("../notebooks/30-container-states", "ada", "busybox:lab"), "no lab called"),
+        (("", "ada", "busybox:lab"), "no lab called"),
+        ((7, "ada", "busybox:lab"), "lab has to be text"),
         ((LAB, "ada lovelace", "busybox:lab"), "cannot have this name"),
-        ((LAB, None, "busybox:lab"), "cannot have this name"),
+        ((LAB, None, "busybox:lab"), "name has to be text"),
         ((LAB, "ada", "busybox"), "no such image"),
         ((LAB, "ada", "$(touch x)"), "no such image"),
         ((LAB, "ada", 7), "no such image"),
@@ -120,6 +120,47 @@ def test_functions_are_bound_with_their_signature(session: labkit.lab.Session) -
 
     assert list(inspect.signature(session.until).parameters) == ["container", "wanted", "restarts", "seconds"]
     assert "Wait until" in str(session.until.__doc__)
+
+
+MISTAKES: dict[str, list[str]] = {
+    "lab.hint()": [
+        "missing a required argument: 'exercise'",
+        "lab.hint(exercise)\n",
+        "exercise: ending, ",
+    ],
+    "lab.hint(7)": ["exercise has to be text", "lab.hint(7)", "exercise: ending, "],
+    "lab.hint('endng')": ["no exercise called 'endng'", "'ending'"],
+    "lab.check('endng', exists)": ["no exercise called 'endng'", "'ending'"],
+    "lab.check()": ["lab.check(exercise, conditions, …)"],
+    "lab.restore()": ["lab.restore(section)\n", "section: (none)"],
+    "lab.state()": ["lab.state(container)\n", "container: ada-there"],
+    "lab.until('ada-there')": ["'wanted'", "wanted: created, running"],
+    "lab.until('ada-there', 'runing')": ["no state called 'runing'", "try:      running"],
+    "lab.able('hots')": ["no capability called 'hots'", "try:      host"],
+    "lab.layers()": ["lab.layers(name, exact=…)"],
+    "lab.changed(1)": ["too many positional arguments", "lab.changed()"],
+    "lab.tidy('x')": ["lab.tidy('x')", "lab.tidy()"],
+    "lab.predict('q', among=3)": ["among has to be a list", "lab.predict('q', among=3)"],
+    "lab.predict('q', 1).saw()": ["guess.saw(actual)"],
+    "lab.trace(line='docker ps', seconds='2')": ["seconds has to be a number"],
+    "lab.hints('ending')": ["no method of lab called 'hints'", "lab.hint"],
+    "labkit.lab.open('30-container-states')": ["'name'", "labkit.lab.open(lab, name, image=…, images=…)"],
+}
+
+
+def test_a_mistake_in_a_cell_is_one_message(session: labkit.lab.Session) -> None:
+    """Whatever is forgotten, too much, misspelt or of another kind: what was typed, and what can be; for every method."""
+    session.engine.client.containers.create("busybox:lab", name="ada-there")
+    names = {"lab": session, "labkit": labkit, "exists": labkit.lab.container("ada").exists()}
+    for typed, told in MISTAKES.items():
+        with pytest.raises(UsageError) as caught:
+            eval(typed, names)
+        assert not [part for part in told if part not in str(caught.value)], caught.value
+    for name in (name for name in dir(session) if not name.startswith("_")):
+        if callable(method := getattr(session, name)):
+            with pytest.raises(UsageError, match=rf"lab\.{name}\(\) cannot be called"):
+                method(no_such_option=1)
+    assert not hasattr(session, "hints") and session.state("ada-there") == "created"
 
 
 def test_an_engine_that_does_not_answer_is_one_message(session: labkit.lab.Session) -> None:

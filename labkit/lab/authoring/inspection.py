@@ -67,4 +67,4 @@ def find(name: str) -> Path:
     for stem, path in known.items():
         if name in (stem, stem.partition("-")[2]):
             return path
-    raise no_such("lab", name, [lab.stem for lab in labs()], otherwise=f"a notebook in {FOLDER}")
+    raise no_such("lab", name, [lab.stem for lab in labs()], otherwise=f"no notebook in {FOLDER}")

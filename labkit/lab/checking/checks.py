@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.errors import UsageError, no_such
@@ -160,9 +161,13 @@ class Checks:
         self._helps: dict[str, Help] = {}
 
     def check(self, exercise: str, *conditions: Condition) -> Check:
-        """A check that takes the place of the former one of this *exercise*."""
-        recorded = isinstance(exercise, str) and exercise in self._exercises()
-        help = self._help(exercise) if recorded else None
+        """A check that takes the place of the former one of this *exercise*.
+
+        Raises `UsageError` for one that is not among the lab's, where it has any and its notebook can be read.
+        """
+        help = (
+            self._help(exercise) if isinstance(exercise, str) and exercise.strip() and self._any() else None
+        )
         noted = self._notes.checked if self._notes else lambda name, done: None
         check = Check(self.rounds, exercise, *conditions, help=help, noted=noted)
         if exercise in self._latest:
@@ -184,12 +189,15 @@ class Checks:
     def _help(self, exercise: str) -> Help:
         known = self._exercises()
         if not isinstance(exercise, str) or exercise not in known:
-            raise no_such(
-                "exercise", exercise, known, otherwise="none: this lab has no exercises", try_="{!r}"
-            )
+            raise no_such("exercise", exercise, known, otherwise="this lab has no exercises", try_="{!r}")
         return self._helps.setdefault(
             exercise, Help(known[exercise], lambda: self._text(exercise), self._notes)
         )
+
+    def _any(self) -> bool:
+        with suppress(UsageError):
+            return bool(self._exercises())
+        return False
 
     def _text(self, exercise: str) -> str:
         """What the check says now; nothing where it has not been run."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +23,27 @@ FOLDER = Path(__file__).resolve().parents[3] / "notebooks"
 
 @dataclass(frozen=True)
 class Book:
-    """The notebook of the lab *stem*, in the file *path*; it is read when it is first needed.
+    """The notebook of the lab *stem*, in the file *path*; it is read when it is first needed, and again when it was saved.
 
     Everything that reads it raises `UsageError` where it cannot be read.
     """
 
     stem: str
     path: Path
+    _read: dict[int, NotebookNode] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def notebook(self) -> NotebookNode:
-        """The whole of it."""
-        return load(self.path)
+        """The whole of it, as it was saved last."""
+        try:
+            saved = self.path.stat().st_mtime_ns
+        except OSError:  # renamed, while its kernel runs
+            saved = next(iter(self._read), 0)
+        if saved not in self._read:
+            found = load(self.path)
+            self._read.clear()
+            self._read[saved] = found
+        return self._read[saved]
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -53,14 +61,14 @@ class Book:
         """What it is about, in a sentence."""
         return str(self.facts.get("summary", ""))
 
-    @cached_property
+    @property
     def exercises(self) -> dict[str, Exercise]:
         """Its exercises by their names, in order."""
         from labkit.lab.notebooks.exercises import read
 
         return {exercise.name: exercise for exercise in read(self.notebook)}
 
-    @cached_property
+    @property
     def sections(self) -> dict[str, list[tuple[str, str]]]:
         """What can be restored, by the id of its heading: the ids and sources of the cells that it needs, in their order."""
         sources = {cell.id: cell.source for cell in self.notebook.cells if cell.cell_type == "code"}
@@ -115,7 +123,7 @@ def find(stem: str) -> Book:
     found = [path for path in places if isinstance(stem, str) and "/" not in stem and path.is_file()]
     if not found:
         known = [lab.stem for lab in labs()]
-        raise no_such("lab", stem, known, otherwise=f"a notebook in {FOLDER}")
+        raise no_such("lab", stem, known, otherwise=f"no notebook in {FOLDER}")
     own, copy = Book(stem, found[0]), opened()
     return Book(stem, copy) if copy and copy != own.path and _title(copy) == own.title else own
 

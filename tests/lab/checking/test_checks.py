@@ -350,11 +350,12 @@ def test_hints_come_one_after_the_other_and_follow_what_the_check_sees(
 
 def test_help_for_an_exercise_that_there_is_not(checks: Checks) -> None:
     """The nearest one is named."""
-    for ask in (checks.hint, checks.solution):
-        with pytest.raises(UsageError, match="no such exercise") as caught:
+    for ask in (checks.hint, checks.solution, lambda name: checks.check(name, container("ada").exists())):
+        with pytest.raises(UsageError, match="no exercise called 'endng'") as caught:
             ask("endng")
         assert caught.value.try_ == "'ending'"
-        with pytest.raises(UsageError, match="no such exercise"):
+    for ask in (checks.hint, checks.solution):
+        with pytest.raises(UsageError, match="no exercise called"):
             ask(["ending"])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="a check has a name"):
         checks.check(["ending"], container("ada").exists())  # type: ignore[arg-type]
