@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from labkit.engine.catalogue import DEBIAN, TAG, Image
@@ -38,7 +39,8 @@ def pull(engine: Engine, image: Image, progress: Progress, silent: set[str]) -> 
     except LabkitError as error:
         if isinstance(error, EngineUnreachable):  # it hangs, as with bad wifi
             silent.add(registry)
-        progress(f"  not from a registry ({(error.seen.strip() or error.what).splitlines()[0][:100]})")
+        why = shorten((error.seen.strip() or error.what).splitlines()[0], 200, placeholder=" …")
+        progress(f"  not from a registry ({why})")
         return False
     engine.client.images.get(image.registry).tag(image.name, TAG)
     return True

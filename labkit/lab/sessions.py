@@ -12,7 +12,7 @@ from labkit.errors import LabkitError, Refused, no_such
 from labkit.lab import evidence, needs, registries, speeds, tidying, tracing, waiting
 from labkit.lab.arguments import learners, no_such_method
 from labkit.lab.binding import Bound, Drawn
-from labkit.lab.changes import Changes, Looks
+from labkit.lab.changes import UNNAMED, Changes, Looks
 from labkit.lab.checking import Check, Checks, Hint, Solution
 from labkit.lab.conditions import Condition
 from labkit.lab.notebooks import cells
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from labkit.lab.progress import Progress
 
 __all__ = ["Session"]
+
+LISTED = 8
+"""Names of a kind that are told when a lab is taken up again; the rest is counted."""
 
 
 @learners("lab")
@@ -149,7 +152,7 @@ class Session(Shown):
             "section to restore",
             section,
             sections,
-            otherwise="no section of this lab needs anything",
+            otherwise="this lab names none",
             try_="lab.restore({!r})",
             far="lab.reset()",
         )
@@ -206,7 +209,7 @@ class Session(Shown):
         )
         lines = [f"engine: {self.engine.name}, provider {self.engine.provider} ({kind})"]
         if self._there is not None:
-            told = [f"{kind} {', '.join(names)}" for kind, names in self._there.items() if names]
+            told = [f"{kind} {_listed(names)}" for kind, names in self._there.items() if names]
             back = "lab.reset()" if self.engine.owned else "lab.tidy()"
             lines += [
                 f"taken up again, with what is on it: {'; '.join(told) or 'nothing'}",
@@ -220,3 +223,10 @@ class Session(Shown):
     def _static(self) -> str:
         title = f"<b>{html.escape(self.book.stem)}</b>"
         return "<p>" + "<br>".join([title, *map(html.escape, self._lines())]) + "</p>"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The *names*, but for those that nobody can read and those that are too many, which are counted."""
+    named = [name for name in names if not UNNAMED.fullmatch(name)]
+    rest = {"more": len(named[LISTED:]), "without a name": len(names) - len(named)}
+    return ", ".join([*named[:LISTED], *(f"{count} {what}" for what, count in rest.items() if count)])

@@ -136,4 +136,4 @@ def moment(text: str) -> datetime | None:
 
 def _no_such(engine: Engine, name: str) -> UsageError:
     names = sorted(found["Names"][0].removeprefix("/") for found in engine.client.api.containers(all=True))
-    return no_such("container", name, names, try_="-p container={}", far="docker ps --all")
+    return no_such("container", name, names, try_="{}", far="docker ps --all")

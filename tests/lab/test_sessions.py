@@ -30,10 +30,15 @@ def test_reset_is_the_start_again(session: labkit.lab.Session, capsys: pytest.Ca
     before = session.engine.url
     session.engine.client.containers.run("busybox:lab", ["sleep", "100"], name="ada", detach=True)
     session.engine.client.volumes.create("ada-letters")
+    session.engine.client.volumes.create()
+    for number in range(9):
+        session.engine.client.networks.create(f"ada-{number}")
     assert session.state("ada") == "running"
     again = labkit.lab.open(LAB, name="ada", image="busybox:lab")
     assert again.engine is session.engine
-    assert "what is on it: containers ada; volumes ada-letters" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "what is on it: containers ada; volumes ada-letters, 1 without a name" in told
+    assert "ada-7, 1 more\n" in told and "ada-8" not in told
     life = StateMachine(session.engine, "ada")
     session.reset()
     assert capsys.readouterr().out.startswith("reset:")

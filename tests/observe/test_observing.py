@@ -31,7 +31,7 @@ def test_a_container_is_read_as_typed_facts(engine: Engine) -> None:
 def test_an_unknown_container_is_named_with_the_nearest_one(engine: Engine) -> None:
     """A typo costs nothing: the message names what there is."""
     run(engine, "sleep 1000")
-    with pytest.raises(UsageError, match="-p container=web"):
+    with pytest.raises(UsageError, match=r"try: +web"):
         observe.container(engine, "wbe")
 
 

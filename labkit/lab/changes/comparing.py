@@ -14,7 +14,7 @@ from labkit.lab.showing import Shown
 from labkit.observe import ByteSize, Event, Table
 from labkit.observe.timelines import in_order
 
-__all__ = ["Change", "Changes", "compare"]
+__all__ = ["Change", "Changes", "compare", "folded"]
 
 KINDS = ("container", "image", "volume", "network")
 ENDS = ("destroy", "delete")
@@ -145,12 +145,33 @@ def _told(after: Snapshot, names: dict[str, str]) -> list[str]:
     """The events in words, what one object does in a row on one line."""
     probes = _probes(after)
     shown = [e for e in in_order(after.events) if not e.action.startswith("exec_create") and e not in probes]
-    parts = [(f"{event.kind} {_name(event, names)}".strip(), _action(event, names)) for event in shown]
+    parts = folded(
+        [(f"{event.kind} {_name(event, names)}".strip(), _action(event, names)) for event in shown]
+    )
     lines = [
         f"{who}: {', '.join(what for _, what in row)}"
         for who, row in groupby(parts[:SHOWN], key=lambda part: part[0])
     ]
     return [*lines, f"and {len(parts) - SHOWN} more"] if len(parts) > SHOWN else lines
+
+
+def folded(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What one object does again and again, alone or in pairs (to ask until there is an answer), once, with how often."""
+    folded, at = [], 0
+    while at < len(parts):
+        width, times = next(((w, times) for w in (1, 2) if (times := _times(parts, at, w)) > 1), (1, 1))
+        said = ", ".join(what for _, what in parts[at : at + width])
+        folded.append((parts[at][0], f"{times} × ({said})" if times > 1 else said))
+        at += width * times
+    return folded
+
+
+def _times(parts: list[tuple[str, str]], at: int, width: int) -> int:
+    """How often in a row the *width* parts from *at* on are there; once where they are of several objects."""
+    pattern, times = parts[at : at + width], 1
+    while len({who for who, _ in pattern}) == 1 and parts[at + times * width :][:width] == pattern:
+        times += 1
+    return times
 
 
 def _probes(after: Snapshot) -> list[Event]:

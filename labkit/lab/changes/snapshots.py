@@ -19,7 +19,7 @@ from labkit.observe import Event, engine_time
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Key", "Snapshot", "Thing", "look"]
+__all__ = ["UNNAMED", "Key", "Snapshot", "Thing", "look"]
 
 Key = tuple[str, str]
 """Kind (container, image, volume, network) and id of an object."""
@@ -29,6 +29,7 @@ PREDEFINED = ("bridge", "host", "none")
 REMEMBERED = 256
 """Events that an engine keeps (moby, daemon/events, eventsLimit)."""
 UNNAMED = re.compile(r"[0-9a-f]{64}")
+"""What the engine calls a volume that nobody has named."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import labkit
 from labkit.engine import Engine
 from labkit.errors import EngineUnreachable
 from labkit.lab.changes import Changes, Looks
+from labkit.lab.changes.comparing import folded
 from labkit.lab.changes.fields import differences
 from labkit.lab.changes.snapshots import look
 from labkit.observe import events
@@ -254,6 +255,24 @@ def test_a_health_check_is_no_event(engine: Engine, looks: Looks) -> None:
     told = " ".join(looks.changed().events)
     assert "test -e" not in told and "health_status: healthy" in told
     assert "exec_start: echo by hand, exec_die (exit code 0)" in told
+
+
+@pytest.mark.parametrize(
+    ("done", "told"),
+    [
+        ("a a a b", "3 × (a), b"),
+        ("s e s e s e s x", "3 × (s, e), s, x"),
+        ("a b a", "a, b, a"),
+        ("a a b a a b", "2 × (a), b, 2 × (a), b"),
+        ("a", "a"),
+        ("", ""),
+    ],
+)
+def test_what_is_done_again_and_again_is_told_once(done: str, told: str) -> None:
+    """Alone or in pairs, with how often; never of two objects together."""
+    parts = [("web", what) for what in done.split()]
+    assert ", ".join(what for _, what in folded(parts)) == told
+    assert folded([("web", "a"), ("db", "a")] * 2) == [("web", "a"), ("db", "a")] * 2
 
 
 def test_a_shared_engine_leaves_open_who_did_it(engine: Engine) -> None:
