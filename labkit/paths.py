@@ -38,7 +38,7 @@ _OURS = {
         rf"engines|images|jupyter|layers|packs|plans|prepared|progress\.sqlite(-\w+)?|runs|\.import-\d+\.tar\.gz|\.{_ENGINE}\.saved"
     ),
     "LABKIT_RUNTIME": re.compile(
-        rf"{_ENGINE}|lab-[0-9a-f]{{8}}\.json|trace-[0-9a-f]{{8}}\.sock|zygote-[0-9a-f]{{8}}\.\w+"
+        rf"{_ENGINE}|lab-[0-9a-f]{{8}}\.json|trace-[0-9a-f]{{8}}\.sock|turn-[0-9a-f]{{16}}\.lock|zygote-[0-9a-f]{{8}}\.\w+"
     ),
 }
 """What labkit makes in each of the two folders, by name."""

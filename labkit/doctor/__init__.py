@@ -8,8 +8,19 @@ from labkit.doctor import kernel, privileges, supplies
 from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding
 from labkit.doctor.privileges import free_ids
 from labkit.engine import debian
+from labkit.errors import EngineUnreachable
 
-__all__ = ["DEGRADED", "MISSING", "OK", "Finding", "examine", "free_ids", "sandbox_findings", "verdict"]
+__all__ = [
+    "DEGRADED",
+    "MISSING",
+    "OK",
+    "Finding",
+    "examine",
+    "free_ids",
+    "require_sandbox",
+    "sandbox_findings",
+    "verdict",
+]
 
 
 def examine() -> list[Finding]:
@@ -38,6 +49,18 @@ def sandbox_findings() -> list[Finding]:
     """Only what a private engine cannot do without, and cheap to look at (a few milliseconds)."""
     checks = (kernel.kernel, kernel.overlay, privileges.namespaces, privileges.tools, kernel.tun)
     return [check() for check in checks]
+
+
+def require_sandbox() -> None:
+    """Raise `EngineUnreachable` with every reason for which this machine cannot run a private engine."""
+    problems = [finding for finding in sandbox_findings() if finding.status == MISSING]
+    if problems:
+        raise EngineUnreachable(
+            "no private engine can be started on this machine",
+            seen="\n".join(f"{finding.name}: {finding.found}" for finding in problems),
+            try_="\n".join(dict.fromkeys(finding.remedy for finding in problems if finding.remedy))
+            + "\nor use an engine that runs already: LABKIT_PROVIDER=attach",
+        )
 
 
 def verdict(findings: list[Finding]) -> str:

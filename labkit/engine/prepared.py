@@ -189,6 +189,29 @@ def collect(in_use: set[str]) -> int:
     return len(stale)
 
 
+def fill(data: Path, state: str | None, docker: Path | None = None) -> list[str]:
+    """Fill the data folder of an engine; return the layers of the store that it uses.
+
+    Its data-root is *docker* (moved), or copied from the prepared *state*, or empty.  Raises `UsageError` for a state that
+    there is not.
+    """
+    for name in ("upper", "work"):
+        (data / name).mkdir()
+    if docker is not None:
+        docker.rename(data / "docker")
+        return []
+    found = find(state) if state else None
+    if state and found is None:
+        raise UsageError(
+            "no such prepared state", seen=repr(state), expected=", ".join(names()) or "(none is kept)"
+        )
+    if found is None:
+        (data / "docker").mkdir()
+        return []
+    copy_into(found, data / "docker")
+    return found.layers
+
+
 def _run(command: list[str]) -> None:
     done = subprocess.run(in_user_namespace(command), capture_output=True, text=True, check=False)
     if done.returncode:

@@ -19,6 +19,7 @@ from typing import Any
 
 from labkit import paths
 from labkit.engine import cgroups, locks
+from labkit.engine.host import NamespaceHost
 from labkit.engine.keeper import clear, erase
 from labkit.engine.processes import Process
 from labkit.errors import UsageError
@@ -32,6 +33,7 @@ __all__ = [
     "elsewhere",
     "find",
     "listed",
+    "ready",
     "running",
     "stale",
 ]
@@ -62,6 +64,11 @@ class Record:
     def init(self) -> Process | None:
         """The first process of the engine's host, seen from here."""
         return self._process("init")
+
+    @property
+    def host(self) -> NamespaceHost:
+        """The engine's host."""
+        return NamespaceHost(Process(**self.facts["init"]), user=self.facts["rootless"])
 
     @property
     def url(self) -> str:
@@ -118,6 +125,12 @@ def find(name: str) -> Record:
         expected=", ".join(record.id for record in records)
         or "(none runs: start one with `labkit engine start`)",
     )
+
+
+def ready(engine: str) -> Record | None:
+    """What is written down now about the engine with this id, if it has started."""
+    found = [each for each in listed() if each.id == engine and each.facts["state"] == "ready"]
+    return found[0] if found else None
 
 
 def running(name: str, key: str, owner: Process | None) -> Record | None:

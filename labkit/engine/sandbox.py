@@ -31,11 +31,12 @@ from labkit.engine import (
     records,
     rootfs,
 )
-from labkit.engine.host import CommandFailed, Host, NamespaceHost
+from labkit.engine.host import CommandFailed, Host
 from labkit.engine.keeper import START_TIMEOUT, erase
 from labkit.engine.ports import PublishedPort, read_ports
 from labkit.engine.processes import Process
 from labkit.engine.records import Record
+from labkit.engine.turns import turn
 from labkit.errors import EngineFailed, EngineUnreachable, UsageError
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ def open_sandbox(
     Raises `UsageError` for a bad argument, `LabkitError` when the pack or an image is missing, `EngineUnreachable` when
     this machine cannot run one, `EngineFailed` (with the end of the log) when the daemon does not start.
     """
+    from labkit import doctor
+
     records.check_name(name)
-    _check_machine()
+    doctor.require_sandbox()
     found = packs.find(pack)
     if images and state:
         raise UsageError(
@@ -92,14 +95,19 @@ def open_sandbox(
         process = None if owner == DETACHED else Process.of(owner or os.getpid())
     except ProcessLookupError as error:
         raise UsageError("the owner of an engine has to be a running process", seen=str(error)) from None
-    if key and (record := records.running(name, key, process)) and (again := _again(record, images, state)):
-        return again
-    former = _by_name.pop(name, None)
-    if former is not None:
-        former.close()
-    engine = Sandbox(name, found, state, {**DEFAULT_CONFIG, **(config or {})}, process, key)
-    _by_name[name] = engine
-    return engine
+    with turn(name, key, process):
+        if (
+            key
+            and (record := records.running(name, key, process))
+            and (again := _again(record, images, state))
+        ):
+            return again
+        former = _by_name.pop(name, None)
+        if former is not None:
+            former.close()
+        engine = Sandbox(name, found, state, {**DEFAULT_CONFIG, **(config or {})}, process, key)
+        _by_name[name] = engine
+        return engine
 
 
 def _again(record: Record, images: Sequence[str], state: str | None) -> Sandbox | None:
@@ -128,25 +136,12 @@ def start_detached(name: str, *, pack: str | None = None, images: Sequence[str] 
     return record
 
 
-def _check_machine() -> None:
-    """Raise `EngineUnreachable` with every reason for which this machine cannot run a private engine."""
-    from labkit import doctor
-
-    problems = [finding for finding in doctor.sandbox_findings() if finding.status == "missing"]
-    if problems:
-        raise EngineUnreachable(
-            "no private engine can be started on this machine",
-            seen="\n".join(f"{finding.name}: {finding.found}" for finding in problems),
-            try_="\n".join(dict.fromkeys(finding.remedy for finding in problems if finding.remedy))
-            + "\nor use an engine that runs already: LABKIT_PROVIDER=attach",
-        )
-
-
 class Sandbox(Engine):
     """A private engine (provider ``sandbox``).  Made by `open_sandbox`."""
 
     provider = "sandbox"
     owned = True
+    _closed = False
 
     def __init__(
         self,
@@ -175,8 +170,7 @@ class Sandbox(Engine):
         self.state, self.config, self._bound = facts["prepared"], facts["config"], facts["bound"]
         self.id, self.folder, self.data = record.id, record.folder, Path(facts["data"])
         self._owner = Process(**facts["owner"]) if facts["owner"] else None
-        self._keeper = record
-        self._host = NamespaceHost(Process(**facts["init"]), user=facts["rootless"])
+        self._keeper, self._host = record, record.host
 
     # -- from nothing to a daemon that answers
 
@@ -194,15 +188,15 @@ class Sandbox(Engine):
         except BaseException:
             self._end()
             raise
-        record = json.loads((self.folder / "engine.json").read_text(encoding="utf-8"))
-        self._host = NamespaceHost(Process(**record["init"]), user=record["rootless"])
+        self._host = records.find(self.id).host
         if self._owner in (None, Process.current()):  # one with another owner outlives this process
             self._finalizer = weakref.finalize(self, keeping.end, keeper)
 
     def _write_folders(self, docker: Path | None) -> None:
         for name in ("", "run", "host", "lower", "data", "upper"):
             (self.folder / name).mkdir(mode=0o700)
-        self._prepare_data(docker)
+        layers = prepared.fill(self.data, self.state, docker)
+        self._bound = self._bound if docker else layers  # a data-root that goes on has those that it had
         rootless, machine = debian.rootless(), self.pack.is_machine
         groups = cgroups.available()
         # dockerd's own rootless mode uses control groups through systemd only, and there is none on the host; with groups
@@ -248,27 +242,6 @@ class Sandbox(Engine):
         (self.data / records.NOTE).write_text(json.dumps(note), encoding="utf-8")
         (self.folder / "engine.json").write_text(json.dumps(record), encoding="utf-8")
 
-    def _prepare_data(self, docker: Path | None) -> None:
-        """Fill the data folder; the data-root is *docker*, or copied from the prepared state, or empty."""
-        for name in ("upper", "work"):
-            (self.data / name).mkdir()
-        if docker is not None:
-            docker.rename(self.data / "docker")
-            return
-        found = prepared.find(self.state) if self.state else None
-        if self.state and found is None:
-            raise UsageError(
-                "no such prepared state",
-                seen=repr(self.state),
-                expected=", ".join(prepared.names()) or "(none is kept)",
-            )
-        if found is None:
-            (self.data / "docker").mkdir()
-            self._bound = []
-        else:
-            prepared.copy_into(found, self.data / "docker")
-            self._bound = found.layers
-
     # -- reaching it
 
     @property
@@ -277,7 +250,19 @@ class Sandbox(Engine):
 
     @property
     def host(self) -> Host:
+        self._check_open()
+        if not self._host.process.alive and (
+            record := records.ready(self.id)
+        ):  # another process has reset it
+            self._keeper, self._host = record, record.host
         return self._host
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineUnreachable(
+                f"the engine {self.name!r} was closed",
+                try_="open another one; in a lab: run the cell with labkit.lab.open again",
+            )
 
     @property
     def environ(self) -> dict[str, str]:
@@ -285,6 +270,8 @@ class Sandbox(Engine):
 
     def _connect(self) -> docker.DockerClient:
         import docker
+
+        self._check_open()
 
         return docker.DockerClient(base_url=self.url, version="auto", timeout=60)
 
@@ -357,19 +344,30 @@ class Sandbox(Engine):
 
     # -- its state as a whole
 
-    def reset(self) -> None:
+    @contextmanager
+    def _anew(self) -> Iterator[None]:
+        """The daemon becomes another one, and nobody else does the same meanwhile; who uses it does so afterwards."""
+        self._check_open()
         in_use = self._environ_before is not None
-        self._end()
-        self._boot()
+        with turn(self.name, self.key, self._owner):
+            yield
         if in_use:
             self.use()
 
+    def reset(self) -> None:
+        with self._anew():
+            self._end()
+            self._boot()
+
     @locks.working()
     def save(self, name: str) -> None:
+        with self._anew():
+            self._save(name)
+
+    def _save(self, name: str) -> None:
         prepared.find(name)  # refuses a bad name before anything is stopped
         needed = NEEDED_BYTES + prepared.size(self.data / "docker")  # the engine goes on with a copy
         paths.need_space(paths.home(), needed, f"save the state of the engine {self.name}")
-        in_use = self._environ_before is not None
         self._service("stop")
         aside = paths.home() / f".{self.id}.saved"
         (self.data / "docker").rename(aside)
@@ -381,8 +379,6 @@ class Sandbox(Engine):
             raise
         self.state = name
         self._boot()
-        if in_use:
-            self.use()
 
     # -- the end
 
@@ -391,6 +387,8 @@ class Sandbox(Engine):
         if getattr(self, "_finalizer", None) is not None:
             self._finalizer.detach()
         keeping.end(self._keeper)
+        if self.key:
+            keeping.end(records.ready(self.id))  # another process has reset it
         self._keeper = None
         for folder in (self.folder, self.data):
             if folder.exists():
@@ -407,7 +405,9 @@ class Sandbox(Engine):
 
     def close(self) -> None:
         super().close()
-        self._end()
+        with turn(self.name, self.key, self._owner):
+            self._end()
+        self._closed = True
         if _by_name.get(self.name) is self:
             del _by_name[self.name]
 

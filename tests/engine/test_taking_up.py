@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from labkit import paths
 from labkit.engine import records
 from labkit.engine.sandbox import Sandbox, open_sandbox
+from labkit.errors import EngineUnreachable
 
 
 @pytest.fixture
@@ -49,6 +52,36 @@ def test_found_by_name_key_and_owner(owner: subprocess.Popen[bytes]) -> None:
     assert other.id != first.id and not other.taken_up
     forget(other)
     assert taken_up(owner).id == first.id
+
+
+RESETS = """
+import sys
+from labkit.engine.sandbox import open_sandbox
+engine = open_sandbox("taken", owner=int(sys.argv[1]), key="a.ipynb", images=["busybox"])
+for _ in range(2):
+    engine.reset()
+print("done", flush=True)
+sys.stdin.read()  # until the other has done it too
+print(engine.id, engine.host.run(["hostname"]).stdout.strip(), engine.client.images.list())
+"""
+
+
+def test_two_that_reset_it_at_once_have_it_both(owner: subprocess.Popen[bytes]) -> None:
+    """Each waits for the other; afterwards both have the one engine, and who has had it before too, until it is closed."""
+    first = taken_up(owner, images=["busybox"])
+    command = [sys.executable, "-c", RESETS, str(owner.pid)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    others = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]
+    assert [other.stdout.readline() for other in others if other.stdout] == ["done\n"] * 2
+    said = [other.communicate()[0] for other in others]
+    assert said == [f"{first.id} taken [<Image: 'busybox:lab'>]\n"] * 2
+    assert first.host.run(["hostname"]).stdout == "taken\n" and first.client.images.get("busybox:lab")
+    first.close()
+    assert not [record for record in records.listed() if record.id == first.id]
+    assert not list(paths.runtime().glob("turn-*"))
+    for ask in (first.reset, lambda: first.client, lambda: first.host, first.stop, lambda: first.save("x")):
+        with pytest.raises(EngineUnreachable, match="the engine 'taken' was closed"):
+            ask()
 
 
 def test_a_daemon_that_was_stopped_or_killed_runs_again(owner: subprocess.Popen[bytes]) -> None:
