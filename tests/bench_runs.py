@@ -1,4 +1,4 @@
-"""Rows of `make bench` about the speed of runs: `labkit run` and forked kernels against scripts, papermill and nbval.
+"""Rows of `make bench` about the speed of runs: `labkit run` and forked kernels against scripts and papermill.
 
 All sides of a comparison do the same work on the same engine, in turn.  *Stock* papermill and nbval are what pip gives to
 somebody who has no labkit: without its pin of jsonschema, which saves half a second at each start.  They are installed once,
@@ -10,7 +10,6 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,17 +23,14 @@ import nbformat
 from jupyter_client.manager import start_new_kernel
 
 import labkit
-from labkit.faults import volumes
 from labkit.kernels import starting
 from tests.bench import Row, p95, timed
-from tests.notebooks import LABS, RUNBOOKS
 
 BIN = Path(sys.executable).parent
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "10"))
 RUNS = int(os.environ.get("BENCH_RUNS", "100"))
 STOCK = ("papermill", "ipykernel", "docker", "pandas", "nbval", "pytest", "jsonschema[format-nongpl]")
 AT_ONCE = 16
-COPIES = 8
 CELLS = [
     'name: str = "web"  # the container to look at',
     "import docker\n\nclient = docker.from_env()",
@@ -79,8 +75,14 @@ class Bench:
             "LABKIT_PROGRESS": str(folder / "progress.sqlite"),
         }
 
-    def run(self, *command: str | Path, zygote: bool = True, codes: tuple[int, ...] = (0,)) -> None:
-        environ = {**self.environ, "LABKIT_ZYGOTE": "1" if zygote else "0"}
+    def run(
+        self,
+        *command: str | Path,
+        zygote: bool = True,
+        codes: tuple[int, ...] = (0,),
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        environ = {**self.environ, "LABKIT_ZYGOTE": "1" if zygote else "0", **(environ or {})}
         done = subprocess.run(
             [str(word) for word in command],
             cwd=self.folder,
@@ -208,61 +210,6 @@ def together(b: Bench) -> list[Row]:
     return [compared(f"{AT_ONCE} runs, two at a time", ours, theirs, "stock papermill", 0.15)]
 
 
-def nbval(b: Bench) -> list[Row]:
-    """nbval over small notebooks, with the kernels of a stock nbval too, and over the labs and runbooks."""
-    small, real = b.folder / "small", b.folder / "real"
-    small.mkdir()
-    for number in range(COPIES):
-        shutil.copy(b.book, small / f"{number}.ipynb")
-    real.mkdir()
-    for path in [*LABS, *RUNBOOKS]:
-        shutil.copy(path, real)
-    b.engine.client.volumes.create("web-data")  # what the runbooks look at
-    for place in (real, b.folder):  # nbval runs a notebook in its own folder, a run in the present one
-        volumes.write(place / "web-data.tar", volumes.archive(), noted=volumes.archive())
-    return [
-        _nbval(b, "a small notebook", small, b.stock / "python"),
-        _nbval(b, "a lab or runbook", real, Path(sys.executable)),
-    ]
-
-
-def _nbval(b: Bench, what: str, folder: Path, other: Path) -> Row:
-    """One nbval over *folder*, on forked kernels and, by the Python *other*, on ordinary ones: seconds a notebook, above the
-    work of its cells as a lane does it.
-    """
-    options = (
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--nbval-lax",
-        "--nbval-cell-timeout=120",
-        "--nbval-kernel-name",
-    )
-    sides = {"labkit": (sys.executable, "-p", "no:xdist"), "python3": (other,)}
-    books, rounds = sorted(folder.glob("*.ipynb")), max(1, ROUNDS // 3)
-    total = sum(statistics.median(_work(b, book) for _ in range(rounds)) for book in books)
-    above: dict[str, list[float]] = {kernel: [] for kernel in sides}
-    for _ in range(rounds):
-        for kernel, (python, *more) in sides.items():
-            command = (python, "-m", "pytest", *more, *options, kernel, folder)
-            above[kernel].append((timed(lambda c=command: b.run(*c)) - total) / len(books))  # type: ignore[misc]
-    told = compared(f"nbval, forked kernel: {what}, above its cells' work", above["labkit"], above["python3"],
-                    "kernel python3", 1.0)  # fmt: skip
-    median = statistics.median(above["labkit"])
-    note = f"work {total / len(books):.3f} s"
-    return Row(**{**told.__dict__, "goal": "<= 0.4 s", "ok": median <= 0.4, "note": note})
-
-
-def _work(b: Bench, book: Path) -> float:
-    """Seconds that the cells of *book* take by themselves."""
-    out = Path(tempfile.mkdtemp(dir=b.folder))
-    b.run(BIN / "labkit", "run", book, "--out", out, "--quiet", codes=(0, 1, 4))  # whatever it finds
-    (made,) = out.glob(f"*/{book.name}")
-    cells = nbformat.read(made, as_version=4).cells
-    assert not [cell for cell in cells if cell.metadata.get("papermill", {}).get("exception")], made
-    return sum(cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in cells)
-
-
 def in_a_row(b: Bench) -> list[Row]:
     """Many runs, one after the other: no stall, and nothing that grows or stays."""
     (zygote,) = [int(lock.read_text().split()[0]) for lock in starting.place().parent.glob("zygote-*.lock")]
@@ -301,8 +248,16 @@ def _files(pid: int) -> int:
 
 def rows() -> list[Row]:
     """All of it."""
+    from tests import bench_nbval
+
     with bench() as b:
-        return [*single(b), *together(b), *kernel_start(b), *nbval(b), *in_a_row(b)]
+        return [
+            *single(b),
+            *together(b),
+            *kernel_start(b),
+            *bench_nbval.rows(b, max(1, ROUNDS // 3)),
+            *in_a_row(b),
+        ]
 
 
 if __name__ == "__main__":
