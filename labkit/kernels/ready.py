@@ -10,9 +10,10 @@ import time
 from queue import Empty
 from typing import Any
 
-from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_core.utils import run_sync
+
+from labkit.kernels.channels import AttentiveClient
 
 __all__ = ["CLIENTS"]
 
@@ -60,7 +61,7 @@ class ReadyClient(BlockingKernelClient):
     wait_for_ready = run_sync(_ready)
 
 
-class AsyncReadyClient(AsyncKernelClient):
+class AsyncReadyClient(AttentiveClient):
     """For an asynchronous kernel manager: that of nbclient and papermill."""
 
     wait_for_ready = _ready
@@ -69,5 +70,6 @@ class AsyncReadyClient(AsyncKernelClient):
 CLIENTS = {
     "jupyter_client.blocking.BlockingKernelClient": f"{__name__}.ReadyClient",
     "jupyter_client.asynchronous.AsyncKernelClient": f"{__name__}.AsyncReadyClient",
+    f"{AttentiveClient.__module__}.{AttentiveClient.__name__}": f"{__name__}.AsyncReadyClient",
 }
 """What kernel managers make by themselves, and what takes its place; one that somebody has chosen stays."""

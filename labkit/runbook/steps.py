@@ -133,6 +133,13 @@ class Stepping(PapermillNotebookClient):  # type: ignore[misc]  # papermill publ
             options["timeout_func"] = self._seconds_left
         super().__init__(saving, **options)
 
+    def create_kernel_manager(self) -> Any:
+        """nbclient's kernel manager, with clients that overlook no answer; one that somebody has chosen stays."""
+        manager = super().create_kernel_manager()
+        if manager.client_class == "jupyter_client.asynchronous.AsyncKernelClient":
+            manager.client_class = "labkit.kernels.channels.AttentiveClient"
+        return manager
+
     def start_new_kernel(self, **options: Any) -> None:
         """Start the kernel so that it ends with this process, however this process ends."""
         assert self.km is not None
