@@ -15,7 +15,9 @@ _Made = Callable[[str], LabkitError]
 
 def _unreachable(seen: str) -> LabkitError:
     return EngineUnreachable(
-        "the engine does not answer (any more)", seen=seen, try_="labkit engine list\ndocker info"
+        "the engine does not answer (any more)",
+        seen=seen,
+        try_="in a lab with an engine of its own: lab.reset()\nlabkit engine list\ndocker info",
     )
 
 

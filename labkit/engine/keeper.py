@@ -274,6 +274,7 @@ def keep(record: dict[str, Any]) -> int:
         keeper = Keeper(record)
     except ProcessLookupError:
         clear(record)
+        answer("failed the process that it belongs to has ended: a notebook server, for example")
         return 1
     failure = ""
     try:

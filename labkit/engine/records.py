@@ -91,6 +91,13 @@ class Record:
                 os.close(descriptor)
         return not self.folder.exists()
 
+    def clear_away(self) -> list[str]:
+        """Remove what the engine left whose keeper was killed; return what could not be removed."""
+        if self.init is not None:
+            self.init.signal(signal.SIGKILL)
+        cgroups.thaw([Path(path) for path in self.facts.get("cgroups", [])])
+        return clear(self.facts)
+
 
 def listed() -> list[Record]:
     """All records, oldest first."""
@@ -128,7 +135,7 @@ def find(name: str) -> Record:
 
 
 def ready(engine: str) -> Record | None:
-    """What is written down now about the engine with this id, if it has started."""
+    """What is written down now about the engine with this id, if it has started; its keeper may have been killed since."""
     found = [each for each in listed() if each.id == engine and each.facts["state"] == "ready"]
     return found[0] if found else None
 
@@ -155,10 +162,7 @@ def collect() -> list[str]:
     """
     told = []
     for record in stale():
-        if record.init is not None:
-            record.init.signal(signal.SIGKILL)
-        cgroups.thaw([Path(path) for path in record.facts.get("cgroups", [])])
-        left = clear(record.facts)
+        left = record.clear_away()
         told.append(f"{record.id}: " + (f"could not remove {', '.join(left)}" if left else "removed"))
     for folder in _abandoned():
         erased = erase(folder, rootless=os.geteuid() != 0)

@@ -387,9 +387,10 @@ class Sandbox(Engine):
         if getattr(self, "_finalizer", None) is not None:
             self._finalizer.detach()
         keeping.end(self._keeper)
-        if self.key:
-            keeping.end(records.ready(self.id))  # another process has reset it
         self._keeper = None
+        if record := records.ready(self.id):  # another process has reset it, or its keeper was killed
+            record.stop()
+            record.clear_away()
         for folder in (self.folder, self.data):
             if folder.exists():
                 erase(folder, rootless=debian.rootless())

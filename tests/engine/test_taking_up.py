@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from labkit import paths
-from labkit.engine import records
+from labkit.engine import cgroups, records
 from labkit.engine.sandbox import Sandbox, open_sandbox
 from labkit.errors import EngineUnreachable
 
@@ -67,7 +69,10 @@ print(engine.id, engine.host.run(["hostname"]).stdout.strip(), engine.client.ima
 
 
 def test_two_that_reset_it_at_once_have_it_both(owner: subprocess.Popen[bytes]) -> None:
-    """Each waits for the other; afterwards both have the one engine, and who has had it before too, until it is closed."""
+    """Each waits for the other; afterwards both have the one engine, and who has had it before too, until it is closed.
+
+    Once its keeper was killed, a reset and the end leave nothing either.
+    """
     first = taken_up(owner, images=["busybox"])
     command = [sys.executable, "-c", RESETS, str(owner.pid)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -76,7 +81,11 @@ def test_two_that_reset_it_at_once_have_it_both(owner: subprocess.Popen[bytes]) 
     said = [other.communicate()[0] for other in others]
     assert said == [f"{first.id} taken [<Image: 'busybox:lab'>]\n"] * 2
     assert first.host.run(["hostname"]).stdout == "taken\n" and first.client.images.get("busybox:lab")
+    os.kill(records.find(first.id).facts["keeper"]["pid"], signal.SIGKILL)
+    first.reset()
+    assert first.client.images.get("busybox:lab")
     first.close()
+    assert not [parent for parent in cgroups.parents() if (parent / first.id).exists()]
     assert not [record for record in records.listed() if record.id == first.id]
     assert not list(paths.runtime().glob("turn-*"))
     for ask in (first.reset, lambda: first.client, lambda: first.host, first.stop, lambda: first.save("x")):
