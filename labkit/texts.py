@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ def write(texts: Mapping[Path, str]) -> None:
 
 def _fresh(path: Path, text: str, after: ExitStack) -> Path:
     """A file beside *path* that holds *text*."""
+    if path.exists() and not path.is_file():  # a folder; or /dev/null, whose place it would take
+        raise OSError(errno.EINVAL, "Not an ordinary file")
     fresh = path.with_name(f".{path.name}.{os.getpid()}.fresh")
     after.callback(fresh.unlink, missing_ok=True)
     fresh.write_text(text, encoding="utf-8")

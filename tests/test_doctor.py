@@ -95,3 +95,14 @@ def test_the_firewall_is_looked_at_where_an_engine_finds_it() -> None:
 def test_the_remedy_names_ids_that_are_free(taken: str, free: str) -> None:
     """The range of subordinate ids to be added overlaps nobody's."""
     assert doctor.free_ids(taken) == free
+
+
+def test_a_home_that_cannot_be_used_is_a_finding(tmp_path: Path) -> None:
+    """One that is a file, and one that others can open: both stand among the needs, with the remedy."""
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.touch()
+    folder.mkdir()
+    folder.chmod(0o755)
+    for home, remedy in ((file, "set LABKIT_HOME"), (folder, f"chmod 700 {folder}")):
+        found = finding("disk", LABKIT_HOME=str(home))
+        assert found["status"] == "missing" and str(home) in found["found"] and remedy in found["remedy"]

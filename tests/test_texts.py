@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -23,9 +24,20 @@ def test_what_is_written_keeps_the_mode_and_the_link(tmp_path: Path) -> None:
     assert target.read_text() == "by the link" and stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    """What is no ordinary file, such as /dev/null, stays what it is, a link to it too."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        with pytest.raises(OSError, match="Not an ordinary file"):
+            texts.write({path: "x"})
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize("bad", ["no/such/folder", "a folder"])
 def test_one_that_cannot_be_written_leaves_all_as_they_were(bad: str, tmp_path: Path) -> None:
-    """Found at once or only when the others had been replaced: the error names it, and the others are as before or not there."""
+    """Whatever is wrong with the last: the error names it, and the others are as before or not there."""
     there = tmp_path / "there"
     there.write_text("before")
     (tmp_path / "a folder").mkdir()

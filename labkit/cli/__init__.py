@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated, NoReturn
 
@@ -53,6 +54,10 @@ def main() -> NoReturn:
 
     Typer itself ends with 130 when it is interrupted, and without a word when nobody reads its output any more.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # a terminal that knows no `…`, a file's name that is no text
     try:
         with translated():
             app(standalone_mode=True)

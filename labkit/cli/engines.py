@@ -61,10 +61,7 @@ def engine_start(
 
     records.check_name(name)
     packs.find(pack)
-    if any(record.alive and record.facts["name"] == name for record in records.listed()):
-        raise UsageError(
-            "an engine of this name runs already", seen=repr(name), try_=f"labkit engine stop {name}"
-        )
+    records.need_free(name)
     with telling() as tell:
         tell(f"starting the engine {name}")
         record = start_detached(name, pack=pack, images=image or ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -72,7 +71,7 @@ def _look_at(given: Path) -> None:
 
 def _write(file: Path, text: str) -> None:
     if file == OUTPUT:
-        sys.stdout.write(text)
+        typer.echo(text.encode(), nl=False)  # in UTF-8, whatever the terminal knows
         return
     try:
         if file.exists() and not file.is_file():  # /dev/stdout, say

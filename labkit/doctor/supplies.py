@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from labkit import paths
 from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding
 from labkit.engine import packs
+from labkit.errors import LabkitError
 
 __all__ = ["disk", "memory", "mmdebstrap", "pack", "running_engine"]
 
 
 def pack() -> Finding:
     """The root file system that engines start from."""
-    ready = packs.names()
+    try:
+        ready = packs.names()
+    except LabkitError as error:
+        return Finding(
+            "engine pack", MISSING, f"not looked at: {error.what}", "no engine of our own", error.try_
+        )
     if ready:
         return Finding("engine pack", OK, ", ".join(ready))
     return Finding(
@@ -36,8 +43,16 @@ def mmdebstrap() -> Finding:
 
 
 def disk() -> Finding:
-    """Space for what is kept."""
-    folder = paths.home()
+    """Space for what is kept, and for sockets."""
+    try:
+        folder, _ = paths.home(), paths.runtime()
+    except LabkitError as error:
+        seen = f"{error.what}: {error.seen}".replace("\n", " ")
+        return Finding("disk", MISSING, seen, "no engine can start, and nothing is kept", error.try_)
+    if not os.access(folder, os.W_OK):
+        return Finding(
+            "disk", MISSING, f"{folder} cannot be written", "no engine can start", "set LABKIT_HOME"
+        )
     free = paths.free_bytes(folder)
     found = f"{free / 2**30:.1f} GiB free in {folder}"
     if free < 256 * 2**20:
@@ -66,7 +81,6 @@ def memory() -> Finding:
 def running_engine() -> Finding:
     """An engine that is not ours, and could be attached to."""
     from labkit.engine.attach import open_attached
-    from labkit.errors import LabkitError
 
     try:
         with open_attached() as engine:

@@ -47,9 +47,15 @@ def write(file: Path, manifest: dict[str, Any], payload: Path) -> None:
 
 def check_target(file: Path) -> None:
     """Raise `UsageError` where *file* cannot be made; to be asked before long work."""
-    if not file.parent.is_dir() or file.is_dir():
-        seen = f"{file} is a folder" if file.is_dir() else f"no folder {file.parent}"
-        raise UsageError(f"cannot write {file}", seen=seen, try_="name a file in an existing folder")
+    if not file.parent.is_dir():
+        seen = f"no folder {file.parent}"
+    elif file.is_dir():
+        seen = f"{file} is a folder"
+    elif file.exists() and not file.is_file():
+        seen = f"{file} is no ordinary file"  # such as /dev/null, whose place a pack would take
+    else:
+        return
+    raise UsageError(f"cannot write {file}", seen=seen, try_="name a file in an existing folder")
 
 
 def read(file: Path, kind: str, payload: Path) -> dict[str, Any]:

@@ -279,7 +279,8 @@ def keep(record: dict[str, Any]) -> int:
     failure = ""
     try:
         keeper.start()
-        answer("ready\n")
+        if not answer("ready\n") and not keeper.watched:
+            raise RuntimeError("who asked for it has ended, so nobody would know of it")
         os.dup2(keeper.log.fileno(), 1)  # lets the owner see the end of our answer
         os.dup2(keeper.log.fileno(), 2)
         keeper.watch()
@@ -291,10 +292,12 @@ def keep(record: dict[str, Any]) -> int:
     return 1 if failure else 0
 
 
-def answer(text: str) -> None:
-    """Tell the owner, who may have ended."""
+def answer(text: str) -> bool:
+    """Tell who asked for the engine; false if that process has ended."""
     with suppress(BrokenPipeError):
         os.write(1, text.encode())
+        return True
+    return False
 
 
 def abandon(folders: list[Path], deadline: float = 10) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "elsewhere",
     "find",
     "listed",
+    "need_free",
     "ready",
     "running",
     "stale",
@@ -115,6 +116,17 @@ def check_name(name: str) -> None:
         raise UsageError(
             "an engine cannot have this name", seen=repr(name), expected="up to 31 letters, digits, dashes"
         )
+
+
+def need_free(name: str, before: Record | None = None) -> None:
+    """Raise `UsageError` where an engine called *name* runs or starts; *before*: where there was one before that."""
+    for record in listed():
+        if record.id == (before and before.id):
+            return
+        if record.alive and record.facts["name"] == name:
+            raise UsageError(
+                "an engine of this name runs already", seen=repr(name), try_=f"labkit engine stop {name}"
+            )
 
 
 def find(name: str) -> Record:

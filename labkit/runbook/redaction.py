@@ -322,6 +322,9 @@ def write_clean(path: Path, text: str) -> None:
     """
     text = printable(text)
     assert_clean(text, path.name)
+    if path.exists() and not path.is_file():  # /dev/null, say, whose place a file must not take
+        path.write_text(text, encoding="utf-8")
+        return
     aside = path.with_name(f".{path.name}.new")
     descriptor = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -82,6 +82,17 @@ def test_missing_pack_file_is_a_usage_error(tmp_path: Path) -> None:
             archives.read(path, "images", tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["pipe", "folder", "no/such/file"])
+def test_a_pack_takes_no_place_but_a_files(name: str, tmp_path: Path) -> None:
+    """A device, which root could replace, a folder, and a file in none are refused, and stay what they are."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for export in (images.export_pack, lambda *args: packs.export_pack("debian-13", *args)):
+        with pytest.raises(UsageError, match="cannot write"):
+            export(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2
+
+
 def test_images_travel_in_one_file(tmp_path: Path, other_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images exported here are the same images, by id, after an import on another machine."""
     monkeypatch.delenv("LABKIT_HOME")

@@ -187,11 +187,18 @@ def test_no_name_is_a_formula(begin: str) -> None:
 
 
 @pytest.mark.parametrize(("option", "begin"), [("--csv", '"learner","lab"'), ("--html", "<!doctype html>")])
-def test_standard_output_is_a_file_too(option: str, begin: str, file: Path) -> None:
+def test_standard_output_is_a_file_too(
+    option: str, begin: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`-` prints table or page and nothing else; two at once are refused."""
     done = labkit_progress(option, "-")
     assert done.stdout.startswith(begin) and "What you do in a lab" not in done.stdout
     assert labkit_progress(option, "/dev/stdout").stdout.startswith(begin)
+    monkeypatch.setenv("LABKIT_LEARNER", "zoë")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert option == "--csv" or "zoë" in labkit_progress(option, "-").stdout, (
+        "in UTF-8, whatever the terminal knows"
+    )
     done = labkit_progress(option, "-", "--json")
     assert (done.returncode, done.stdout) == (2, "") and "one thing at a time" in done.stderr
 

@@ -220,6 +220,13 @@ def test_a_file_is_written_whole_and_clean_or_not_at_all(tmp_path: Path) -> None
     assert [each.name for each in tmp_path.iterdir()] == ["report.md"] and path.read_text() == "first ✓"
 
 
+def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
+    """`papermill … /dev/null`, as root: a device stays one."""
+    (tmp_path / "device").symlink_to("/dev/null")
+    redaction.write_clean(tmp_path / "device", "first")
+    assert (tmp_path / "device").is_symlink() and (tmp_path / "device").is_char_device()
+
+
 @pytest.mark.parametrize(
     "thing",
     [
