@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.engine import packs, records
-from labkit.engine.sandbox import start_detached
+from labkit.engine import detached, packs, records
 from tests.notebooks import ROOT
 
 ANYWHERE = ("__pycache__", ".ipynb_checkpoints")
@@ -33,7 +32,7 @@ def test_uninstall_ends_engines_and_removes_both_folders(own_folders: tuple[Path
     """A running engine is ended, and home and runtime folder are gone; what a link in them leads to is not."""
     home, runtime = own_folders
     pack = (home / "packs/debian-13").resolve()
-    record = start_detached("doomed")
+    record = detached.start("doomed")
     assert record.alive
     done = uninstall()
     assert done.returncode == 0, done.stderr
@@ -76,7 +75,7 @@ def test_uninstall_refuses_a_folder_that_is_not_labkits(
 
 def test_uninstall_deletes_nothing_under_a_living_engine(own_folders: tuple[Path, Path]) -> None:
     """Where a keeper does not end, uninstall names its engine, exits with 1 and leaves its folders."""
-    record = start_detached("stubborn")
+    record = detached.start("stubborn")
     keeper = record.facts["keeper"]["pid"]
     os.kill(keeper, signal.SIGSTOP)
     try:
@@ -94,7 +93,7 @@ def test_uninstall_refuses_while_an_engine_of_another_runtime_folder_runs(
 ) -> None:
     """An engine that was started with another LABKIT_RUNTIME has its data here: it is named, and nothing is deleted."""
     home, runtime = own_folders
-    record = start_detached("afar")
+    record = detached.start("afar")
     other = Path(f"/tmp/lk-other-{os.getpid()}")
     try:
         done = uninstall(LABKIT_RUNTIME=str(other))

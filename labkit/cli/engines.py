@@ -56,15 +56,14 @@ def engine_start(
     ] = None,
 ) -> None:
     """Start a private engine that runs until `labkit engine stop`."""
-    from labkit.engine import packs, records
-    from labkit.engine.sandbox import start_detached
+    from labkit.engine import detached, packs, records
 
     records.check_name(name)
     packs.find(pack)
     records.need_free(name)
     with telling() as tell:
         tell(f"starting the engine {name}")
-        record = start_detached(name, pack=pack, images=image or ())
+        record = detached.start(name, pack=pack, images=image or ())
     print(
         f"{record.id} answers at {record.url}\n\n    labkit engine exec {name} docker ps\n    labkit engine stop {name}"
     )

@@ -42,7 +42,7 @@ from labkit.errors import EngineFailed, EngineUnreachable, UsageError
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["DETACHED", "Sandbox", "open_sandbox", "start_detached"]
+__all__ = ["DETACHED", "Sandbox", "open_sandbox"]
 
 HERE = Path(__file__).parent
 NEEDED_BYTES = 256 * 2**20
@@ -72,7 +72,7 @@ def open_sandbox(
     *pack*: the engine pack to start from, or ``"machine"`` for the dockerd installed here (default: ``LABKIT_PACK``,
     else ``debian-13``).  *images*: names from the catalogue (`labkit.engine.images`) that shall be ready.
     *state*: a prepared state (`Engine.save`) to start from instead.  *config*: merged into ``daemon.json``.
-    *owner*: the process with whose end the engine ends (default: this one; 0: none, see `start_detached`).
+    *owner*: the process with whose end the engine ends (default: this one; 0: none, see `labkit.engine.detached`).
     *key*: an engine of this name, key and owner that runs already is taken up again, with all that is on it.
 
     Raises `UsageError` for a bad argument, `LabkitError` when the pack or an image is missing, `EngineUnreachable` when
@@ -126,23 +126,6 @@ def _again(record: Record, images: Sequence[str], state: str | None) -> Sandbox 
     ensure(engine, images)
     engine.state, engine.taken_up = state or engine.state, True
     return engine
-
-
-def start_detached(name: str, *, pack: str | None = None, images: Sequence[str] = ()) -> Record:
-    """Start a private engine that belongs to no process: it runs until its keeper is asked to end it (`Record.stop`).
-
-    Raises what `open_sandbox` raises, and `UsageError` where one of this name runs; of two at once, the later has to go.
-    """
-    records.need_free(name)
-    engine = open_sandbox(name, pack=pack, images=images, owner=DETACHED)
-    record = records.find(engine.id)
-    try:
-        records.need_free(name, before=record)
-    except UsageError:
-        engine.close()
-        raise
-    engine.let_go()
-    return record
 
 
 class Sandbox(Engine):

@@ -37,13 +37,13 @@ engine.close()
 
 DIES_UNHEARD = """
 import os, signal
-from labkit.engine import keeping, sandbox
+from labkit.engine import detached, keeping
 def die(keeper, _):
     keeper.stdin.write(keeping.GO)
     keeper.stdin.close()
     os.kill(os.getpid(), signal.SIGKILL)
 keeping.await_answer = die
-sandbox.start_detached("early")
+detached.start("early")
 """
 
 
