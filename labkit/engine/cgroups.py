@@ -170,13 +170,18 @@ def _scope_controllers() -> list[str] | None:
 def in_scope(engine_id: str, command: Sequence[str]) -> list[str]:
     """*command* as the first process of a new scope of this user's service manager, delegated to it (systemd-run(1))."""
     scope = ["--scope", "--quiet", "--collect", "--property=Delegate=yes", f"--unit={PARENT}-{engine_id}"]
+    # an ordinary user's engine has no such session on its host: runc, for one, would write there
+    without = ["env", "--unset=XDG_RUNTIME_DIR", "--unset=DBUS_SESSION_BUS_ADDRESS"]
+    return [*_of_manager("systemd-run"), *scope, *(without if os.geteuid() else []), *command]
+
+
+def _of_manager(program: str) -> list[str]:
+    """*program* of systemd, to be told what this user's service manager is to do."""
     if os.geteuid() == 0:
-        return ["systemd-run", *scope, *command]
+        return [program]
     folder = f"/run/user/{os.geteuid()}"  # whatever the session, or the lack of one, says
     reach = ["env", f"XDG_RUNTIME_DIR={folder}", f"DBUS_SESSION_BUS_ADDRESS=unix:path={folder}/bus"]
-    # the engine's host has no such session: runc, for one, would write there
-    without = ["env", "--unset=XDG_RUNTIME_DIR", "--unset=DBUS_SESSION_BUS_ADDRESS"]
-    return [*reach, "systemd-run", "--user", *scope, *without, *command]
+    return [*reach, program, "--user"]
 
 
 def create(engine_id: str) -> list[Path]:
@@ -270,6 +275,8 @@ def is_empty(folder: Path) -> bool:
 def remove(folder: Path, deadline: float = 3.0) -> bool:
     """Remove an engine's folder with all below it, waiting up to *deadline* seconds for its last process to be gone."""
     end = time.monotonic() + deadline
+    if folder.suffix == ".scope":
+        _stop(folder.name, deadline)
     while folder.exists():
         for below, _, _ in os.walk(folder, topdown=False):
             with suppress(OSError):
@@ -282,6 +289,22 @@ def remove(folder: Path, deadline: float = 3.0) -> bool:
     if folder.parent.name == PARENT:
         _turn_off_the_light(folder.parent)
     return True
+
+
+def _stop(scope: str, deadline: float) -> None:
+    """Have the service manager end a *scope* whose processes are ending, and return when it has forgotten it.
+
+    It removes the folder too.  Were we to do that, the kernel's notice that the group is empty could be lost with it: the
+    manager would hold the scope for active for ever, and refuse another of the name.
+    """
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [*_of_manager("systemctl"), "stop", scope],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=deadline,
+            check=False,
+        )
 
 
 def _turn_off_the_light(parent: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -28,8 +29,23 @@ def processes() -> set[str]:
     return found
 
 
+def groups() -> set[str]:
+    """Our control groups, by their folders, and what the service manager, where there is one, holds for ours."""
+    folders = {  # os.walk, since folders may go while we look
+        f"{folder}/{name}"
+        for folder, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith("labkit") or "/labkit/" in f"{folder}/"
+    }
+    if not shutil.which("systemctl"):
+        return folders
+    whose = ["--user"] if os.geteuid() else []
+    listed = _lines("systemctl", *whose, "list-units", "--all", "--plain", "--no-legend", "labkit-*")
+    return folders | {line.split()[0] for line in listed if line}
+
+
 def snapshot() -> dict[str, set[str]]:
-    """Processes, mounts, interfaces, firewall rules, cgroup folders, loop devices, and our own folders."""
+    """Processes, mounts, interfaces, firewall rules, control groups, loop devices, and our own folders."""
     sbin = ["/usr/sbin/iptables-save", "/usr/sbin/ip6tables-save", "/usr/sbin/iptables-legacy-save"]
     return {
         "processes": processes(),
@@ -39,12 +55,7 @@ def snapshot() -> dict[str, set[str]]:
             line for tool in sbin if Path(tool).exists() for line in _lines(tool) if line[:1] not in "#:"
         },
         "nft": _lines("/usr/sbin/nft", "list", "ruleset") if Path("/usr/sbin/nft").exists() else set(),
-        "cgroups": {  # os.walk, since folders may go while we look
-            f"{folder}/{name}"
-            for folder, names, _ in os.walk("/sys/fs/cgroup")
-            for name in names
-            if name.startswith("labkit")
-        },
+        "cgroups": groups(),
         "loop devices": {
             path.parent.parent.name for path in Path("/sys/block").glob("loop*/loop/backing_file")
         },
