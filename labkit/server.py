@@ -209,7 +209,7 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
 
 
 def _await_answer(
-    process: subprocess.Popen[bytes], port: int, token: str, log: Path, timeout: float = 60
+    process: subprocess.Popen[bytes], port: int, token: str, log: Path, timeout: float = 120
 ) -> None:
     end = time.monotonic() + timeout
     request = urllib.request.Request(

@@ -15,7 +15,7 @@ from tests.browser import SHOTS, Tab, contrasts, notebook, opened
 from tests.notebooks import PAGES, ROOT
 from tests.test_lab_server import Lab
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1200)
 
 LAB = ROOT / "notebooks/30-container-states.ipynb"
 NEEDED = ["parameters", "live-picture", "ending-check"]

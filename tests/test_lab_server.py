@@ -22,6 +22,11 @@ from labkit import paths
 from labkit.engine.processes import Process
 from tests.notebooks import ROOT
 
+SECONDS = 120
+"""For what is certain to come, on a machine that is busy."""
+
+pytestmark = pytest.mark.timeout(600)
+
 
 class Lab:
     """A `labkit lab` that runs, beside any other on this machine; *url* once it has printed it."""
@@ -47,7 +52,7 @@ class Lab:
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(SECONDS)
 
 
 def contents(lab: Lab) -> dict[str, Any]:
@@ -57,10 +62,10 @@ def contents(lab: Lab) -> dict[str, Any]:
     request = urllib.request.Request(
         f"{root}/api/contents/{path}", headers={"Authorization": f"token {token}"}
     )
-    return dict(json.load(urllib.request.urlopen(request, timeout=10))["content"])
+    return dict(json.load(urllib.request.urlopen(request, timeout=SECONDS))["content"])
 
 
-def gone(lab: Lab, seconds: float = 15) -> bool:
+def gone(lab: Lab, seconds: float = SECONDS) -> bool:
     """Whether, in time, neither server nor engine of *lab* is left."""
     port = int(lab.url.split(":")[2].split("/")[0])
     end = time.monotonic() + seconds
@@ -78,11 +83,11 @@ def test_lab_ends_whole(number: signal.Signals) -> None:
     """The URL opens the lab only with its token; Ctrl-C, a closed terminal or kill -9 end server and engine."""
     lab = Lab()
     try:
-        assert urllib.request.urlopen(lab.url, timeout=10).status == 200
+        assert urllib.request.urlopen(lab.url, timeout=SECONDS).status == 200
         for cell in contents(lab)["cells"]:
             assert cell["cell_type"] != "code" or cell["metadata"]["trusted"], "its pictures are not shown"
         with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(lab.url.split("/lab/")[0] + "/api/contents", timeout=10)
+            urllib.request.urlopen(lab.url.split("/lab/")[0] + "/api/contents", timeout=SECONDS)
         lab.end(number)
         assert gone(lab)
     finally:
@@ -124,7 +129,7 @@ def test_second_lab_beside_the_first_gives_its_url() -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=SECONDS,
         )
         assert done.returncode == 0
         assert "already, with private engines (sandbox)" in done.stdout and lab.url in done.stdout
@@ -135,7 +140,7 @@ def test_second_lab_beside_the_first_gives_its_url() -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=SECONDS,
         )
         assert (other.returncode, other.stdout) == (2, "")
         assert "private engines (sandbox)" in other.stderr and "unix:///no/such.sock" in other.stderr
@@ -152,7 +157,7 @@ def test_taken_port_is_told_and_an_unnamed_one_avoided() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "labkit", "lab", "--port", str(port)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS)
         assert done.returncode == 2
         assert str(port) in done.stderr and "Traceback" not in done.stderr
 
@@ -165,7 +170,7 @@ def test_jupyter_writes_nothing_into_the_users_folders(
     monkeypatch.setenv("HOME", str(tmp_path))
     lab = Lab()
     try:
-        urllib.request.urlopen(lab.url, timeout=10).close()
+        urllib.request.urlopen(lab.url, timeout=SECONDS).close()
     finally:
         lab.end(signal.SIGTERM)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == []

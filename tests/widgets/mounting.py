@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
-from tests.browser import SHOTS
+from tests.browser import SECONDS, SHOTS
 
 __all__ = ["mount", "page", "received", "refresh"]
 
@@ -40,6 +40,8 @@ MOUNT = """async ([source, state]) => {
 def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Page]:
     """An empty page in either theme, in which no error may happen."""
     page: Page = browser.new_page(viewport={"width": 760, "height": 420})
+    page.set_default_timeout(SECONDS * 1000)
+    expect.set_options(timeout=SECONDS * 1000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)

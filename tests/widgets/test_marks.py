@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from labkit.lab.checking.checks import Checks
 from labkit.lab.notebooks.exercises import Exercise
 from labkit.lab.predictions import Prediction, predict
 from labkit.widgets import marks, predictions
+from tests.browser import SECONDS
 from tests.lab.checking.test_checks import RECORDED, Notes, create
 from tests.widgets.mounting import mount, page, received, refresh
 
@@ -46,7 +48,7 @@ def test_a_check_in_the_page(page: Page, engine: Engine, checks: tuple[Checks, N
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     region.get_by_text("Ask kindly.").wait_for()
-    page.wait_for_timeout(50)
+    wait(page, lambda: any(told[0] == "hinted" for told in notes.told))
     assert [told for told in notes.told if told[0] == "hinted"] == [("hinted", "ending", 1)]
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -66,11 +68,10 @@ def test_a_check_in_the_page(page: Page, engine: Engine, checks: tuple[Checks, N
 
 
 def wait(page: Page, holds: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError("it did not happen")
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+        page.wait_for_timeout(20)  # what the page sends is heard meanwhile
 
 
 def test_a_prediction_in_the_page(page: Page, capsys: pytest.CaptureFixture[str]) -> None:

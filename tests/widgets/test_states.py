@@ -15,7 +15,7 @@ from labkit.lab.commands import without_ids
 from labkit.widgets import StateMachine, picture, usage
 
 
-def until(holds: Callable[[], bool], seconds: float = 20) -> float:
+def until(holds: Callable[[], bool], seconds: float = 120) -> float:
     """Wait until *holds*; return how many seconds that took."""
     started = time.monotonic()
     while not holds():
