@@ -47,7 +47,7 @@ ALLOWED = {
     "progress": set(),
     "engine": {"errors", "labels", "paths", "texts", "doctor"},
     "doctor": {"errors", "paths", "engine"},
-    "observe": {"errors", "labels", "engine"},
+    "observe": {"errors", "labels", "shapes", "engine"},
     "lifecycle": {"errors"},
     "kernels": {"errors", "paths", "engine"},
     "diagnosis": {"errors", "engine", "observe", "lifecycle"},

@@ -50,7 +50,7 @@ class Session(Shown):
         there: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.book, self.engine, self.name, self.progress = book, engine, name, progress
-        self._end_listening = cells.after_each(self.progress.active)
+        self._end_listening = cells.hear(after=lambda _: self.progress.active())
         self._ends_with, self._there = ends_with, there
         self._looks = Looks.of(engine)
         self._checks = Checks(engine, lambda: book.exercises, self.progress)

@@ -20,6 +20,7 @@ from labkit.observe.quantities import ByteSize
 from labkit.observe.readings import Unreadable
 from labkit.observe.tables import Table, Tabular
 from labkit.observe.writable import WritableLayer, writable_layer
+from labkit.shapes import hide
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -221,11 +222,11 @@ def _told(step: dict[str, Any]) -> str:
 
 
 def instruction(created_by: str, comment: str = "") -> str:
-    """A step of ``docker history`` as a line of a Dockerfile, whoever built it; without ids."""
+    """A step of ``docker history`` as a line of a Dockerfile, whoever built it; without ids and secrets."""
     text = " ".join(created_by.removesuffix("# buildkit").split())
     text = re.sub(r"^(?:RUN )?(?:\|\d+ .*?)?/bin/sh -c (?!#\(nop\))", "RUN ", text)
     text = re.sub(r"^(?:RUN )?/bin/sh -c #\(nop\) *", "", text)
-    return _ID.sub("‹id›", text) or comment or NOT_RECORDED
+    return hide(_ID.sub("‹id›", text)) or comment or NOT_RECORDED
 
 
 _LOOK = """

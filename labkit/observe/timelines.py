@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from labkit.observe.events import Event, engine_time, events
 from labkit.observe.tables import Table, Tabular
+from labkit.shapes import hide
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -138,7 +139,8 @@ def moments(known: Iterable[Event], cells: Sequence[Cell] = ()) -> tuple[Moment,
         if not (event.action in _CONSEQUENCES and event.nano - last < AT_ONCE):
             cell = _cell(event.nano, cells)
         belongs[subject] = (event.nano, cell)
-        found.append(Moment(event.nano, event.kind, _name(event, images), _happened(event, containers), cell))
+        happened = hide(_happened(event, containers))
+        found.append(Moment(event.nano, event.kind, _name(event, images), happened, cell))
     return tuple(found)
 
 

@@ -118,6 +118,7 @@ def test_what_is_not_there_is_named_with_what_is(engine: Engine) -> None:
         ("COPY a /a # buildkit", "COPY a /a"),
         ("/bin/sh -c #(nop) ADD file:" + "a" * 64 + " in /", "ADD file:‹id› in /"),
         ("", "(not recorded)"),
+        ("ENV DB_PASSWORD=hunter22", "ENV DB_PASSWORD=••••••"),
     ],
 )
 def test_instructions_read_as_in_a_dockerfile(created_by: str, told: str) -> None:

@@ -61,7 +61,7 @@ def test_what_ending_sets_off_has_one_order() -> None:
 
 
 def test_names_not_ids() -> None:
-    """A container is told by its name wherever it is mentioned, an image by its first tag, and an id by no digit."""
+    """A container is told by its name wherever it is mentioned, an image by its first tag, ids and secrets not at all."""
     image = "sha256:" + "c" * 64
     found = told(
         [
@@ -71,6 +71,7 @@ def test_names_not_ids() -> None:
             event(4, "untag", kind="image", id_=image, name=image),
             event(5, "exec_create: sh -c true"),
             event(5, "exec_start: sh -c true"),
+            event(5, "exec_start: psql --password hunter22"),
             event(6, "mount", kind="volume", id_="d" * 64, name="", container="f" * 64),
         ],
         [],
@@ -81,6 +82,7 @@ def test_names_not_ids() -> None:
         ("image shop:1", "tag shop:1"),
         ("image shop:1", "untag"),
         ("container ada", "exec sh -c true"),
+        ("container ada", "exec psql --password ••••••"),
         ("volume ‹id›", "mount ‹id›"),
     ]
 

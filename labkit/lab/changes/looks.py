@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from labkit.errors import LabkitError
 from labkit.lab.changes.comparing import Changes, compare
 from labkit.lab.changes.snapshots import Snapshot, look
+from labkit.lab.notebooks import cells
 from labkit.observe import Event
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Looks:
         self._last: Snapshot | None = None
         self._aside: list[Aside] = []
         self._lock = threading.Lock()
+        self._end_following: Callable[[], None] = lambda: None
 
     @classmethod
     def of(cls, engine: Engine) -> Self:
@@ -72,19 +75,12 @@ class Looks:
 
         Only in IPython; of several that follow, the last does.  What happens between two cells counts for neither.
         """
-        from IPython import get_ipython
-
-        shell = get_ipython()
-        if shell is None:
-            return
         former, Looks._following = Looks._following, self if on else None
         if former:
-            shell.events.unregister("pre_run_cell", former._before_cell)
-            shell.events.unregister("post_run_cell", former._after_cell)
+            former._end_following()
         if on:
             self.begin()
-            shell.events.register("pre_run_cell", self._before_cell)
-            shell.events.register("post_run_cell", self._after_cell)
+            self._end_following = cells.hear(before=self._before_cell, after=self._after_cell)
 
     def end(self) -> None:
         """Follow no more, if it is these looks that follow."""

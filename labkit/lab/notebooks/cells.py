@@ -1,30 +1,36 @@
-"""The cells of the notebook that runs: hearing of each that was run, and running one again without a word."""
+"""The cells of the notebook that runs: hearing of each, before it is run and afterwards, and running one again without a word."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from labkit.errors import LabkitError
 
-__all__ = ["after_each", "run"]
+__all__ = ["hear", "run"]
+
+Action = Callable[[Any], object]
 
 
-def after_each(action: Callable[[], object]) -> Callable[[], None]:
-    """Have *action* called after each cell, outside IPython never; returns what ends that."""
+def hear(*, before: Action | None = None, after: Action | None = None) -> Callable[[], None]:
+    """Have *before* called with what IPython knows of each cell that begins, and *after* with what came of it.
+
+    Returns what ends that.  Outside IPython neither is ever called.
+    """
     from IPython import get_ipython
 
     shell = get_ipython()
     if shell is None:
         return lambda: None
-
-    def ran(_: object) -> None:
-        action()
-
-    shell.events.register("post_run_cell", ran)
+    given = {"pre_run_cell": before, "post_run_cell": after}
+    heard = {event: action for event, action in given.items() if action is not None}
+    for event, action in heard.items():
+        shell.events.register(event, action)
 
     def end() -> None:
-        if ran in shell.events.callbacks["post_run_cell"]:
-            shell.events.unregister("post_run_cell", ran)
+        for event, action in heard.items():
+            if action in shell.events.callbacks[event]:
+                shell.events.unregister(event, action)
 
     return end
 

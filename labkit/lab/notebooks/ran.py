@@ -6,7 +6,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from labkit.lab.notebooks import cells
 from labkit.observe.timelines import Cell
+from labkit.shapes import hide
 
 __all__ = ["ran", "record"]
 
@@ -23,8 +25,7 @@ class _Record:
         self.cells: list[Cell] = []
         self._shell, self._depth = shell, 1  # who asks for a record does so in a cell
         self._begin("")
-        shell.events.register("pre_run_cell", self._before)
-        shell.events.register("post_run_cell", self._after)
+        cells.hear(before=self._before, after=self._after)
 
     def _begin(self, source: str) -> None:
         number = self._shell.displayhook.prompt_count  # the shell counts on before a cell runs, or after it
@@ -44,9 +45,9 @@ class _Record:
 
 
 def _title(source: str) -> str:
-    """The first command of the shell, else the first line that is not blank; cut where it is very long."""
+    """The first command of the shell, else the first line that is not blank; without secrets, cut where it is very long."""
     lines = [line.strip() for line in source.splitlines() if line.strip()]
-    line = next((line for line in lines if line.startswith("!")), next(iter(lines), ""))
+    line = hide(next((line for line in lines if line.startswith("!")), next(iter(lines), "")))
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 

@@ -41,6 +41,7 @@ def test_a_title_is_the_command_of_the_shell() -> None:
     """That is what acts on the engine; without one the first line stands for the cell."""
     assert module._title("import x\n  !docker stop ada\n!docker ps") == "!docker stop ada"
     assert (module._title("\n  y = 1\nz"), module._title("")) == ("y = 1", "")
+    assert module._title("!docker run -e PASSWORD=hunter22 web") == "!docker run -e PASSWORD=•••••• web"
 
 
 def test_a_cell_that_runs_within_another_is_part_of_it(shell: InteractiveShell) -> None:
