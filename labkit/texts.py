@@ -21,11 +21,19 @@ def write(texts: Mapping[Path, str]) -> None:
         fresh = {}
         for path, text in texts.items():
             with _named(path):
-                fresh[path] = _fresh(path.resolve(), text, after)
+                fresh[path] = _fresh(_target(path), text, after)
         for path, file in fresh.items():
             with _named(path):
-                _put(file, path.resolve(), back, after)
+                _put(file, _target(path), back, after)
         back.pop_all()  # all are there, so none is put back
+
+
+def _target(path: Path) -> Path:
+    """Where the links of *path* lead."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():  # in a circle
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
 
 
 def _fresh(path: Path, text: str, after: ExitStack) -> Path:

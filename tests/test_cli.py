@@ -122,6 +122,8 @@ def test_a_name_is_refused_before_anything_is_said_to_start() -> None:
         (["run", "diagnose-exit-137", "--expires", "0"], 2, "--expires"),
         (["report", "/no/such/notebook.ipynb"], 2, "/no/such/notebook.ipynb"),
         (["fault", "inject", "exit-137", "--engine", "nobody"], 2, "'nobody'"),
+        (["fault", "inject", "exit-137", "--engine", ""], 2, "no such engine"),
+        (["images", "load", "", "busybox"], 2, "no such engine"),
         (["lab", "--port", "99999"], 2, "99999"),
     ],
 )

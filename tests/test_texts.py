@@ -35,13 +35,14 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode) and len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("bad", ["no/such/folder", "a folder"])
+@pytest.mark.parametrize("bad", ["no/such/folder", "a folder", "a circle"])
 def test_one_that_cannot_be_written_leaves_all_as_they_were(bad: str, tmp_path: Path) -> None:
     """Whatever is wrong with the last: the error names it, and the others are as before or not there."""
     there = tmp_path / "there"
     there.write_text("before")
     (tmp_path / "a folder").mkdir()
+    (tmp_path / "a circle").symlink_to("a circle")
     with pytest.raises(OSError, match=bad):
         texts.write({there: "after", tmp_path / "new": "after", tmp_path / bad: "after"})
-    assert sorted(tmp_path.iterdir()) == [tmp_path / "a folder", there]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "a circle", tmp_path / "a folder", there]
     assert there.read_text() == "before"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +66,8 @@ def _look_at(given: Path) -> None:
     from labkit.lab.progress import file
 
     kept = file()
-    if any(given.resolve() == kept.with_name(kept.name + part).resolve() for part in ("", "-wal", "-shm")):
+    places = [os.path.realpath(kept.with_name(kept.name + part)) for part in ("", "-wal", "-shm")]
+    if os.path.realpath(given) in places:
         raise UsageError(f"{given} is where progress is kept", expected="another file")
 
 

@@ -56,7 +56,7 @@ def open_attached(
         raise UsageError(
             "an engine is named in one way", seen=", ".join(named), expected="url, context or engine"
         )
-    record = records.find(engine) if engine else None
+    record = None if engine is None else records.find(engine)
     address = Address(record.url, "labkit engine list") if record else addresses.find(url, context)
     attached = Attached(address, name or engine or context or address.source, record)
     try:

@@ -126,19 +126,16 @@ def find(name: str | None = None) -> Pack:
 
     Raises `UsageError` for an unknown name and `LabkitError` for a pack that has not been made yet.
     """
-    chosen = name or os.environ.get("LABKIT_PACK") or "debian-13"
+    chosen = (os.environ.get("LABKIT_PACK") or "debian-13") if name is None else name
     if chosen == MACHINE:
         return _machine()
+    if chosen not in RECIPES and chosen not in names():  # a path into the folder would be found, and removed
+        known = ", ".join(dict.fromkeys([*RECIPES, *names()]))
+        raise UsageError("no such engine pack", seen=repr(chosen), expected=known)
     folder = paths.home() / "packs" / chosen
     try:
         facts = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        if chosen not in RECIPES and chosen not in names():
-            raise UsageError(
-                "no such engine pack",
-                seen=repr(chosen),
-                expected=", ".join(dict.fromkeys([*RECIPES, *names()])),
-            ) from None
         raise LabkitError(
             f"the engine pack {chosen} is not on this machine yet",
             try_=f"labkit pack build {chosen}        (needs a Debian package mirror)\n"

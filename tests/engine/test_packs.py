@@ -233,6 +233,13 @@ def test_a_pack_is_outdated_when_its_recipe_has_changed(own_folders: tuple[Path,
     assert len(told) == 1 and "labkit pack remove debian-12" in told[0]
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "debian-13/", "../packs/debian-13", "x/../debian-13"])
+def test_a_pack_has_a_name_and_no_path(name: str) -> None:
+    """Nothing stands for the default pack but no name at all; a path to one is none, so that `remove` takes nobody's folder."""
+    with pytest.raises(UsageError, match="no such engine pack"):
+        packs.find(name)
+
+
 def test_a_pack_that_engines_run_from_is_not_removed(own_folders: tuple[Path, Path]) -> None:
     """The engines are named; the pack stays, and so do they."""
     with labkit.open_engine("sandbox", name="held") as engine:

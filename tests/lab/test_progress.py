@@ -203,7 +203,10 @@ def test_standard_output_is_a_file_too(
     assert (done.returncode, done.stdout) == (2, "") and "one thing at a time" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["--csv", "/no/such/folder/a.csv"], ["--html", "/"], ["--nosuch"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--csv", "/no/such/folder/a.csv"], ["--html", "/"], ["--nosuch"]],
+)
 def test_a_mistake_on_the_command_line_is_exit_code_2(words: list[str], file: Path) -> None:
     """One message that names the file or the option, and no traceback."""
     done = labkit_progress(*words)
