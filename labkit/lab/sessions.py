@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.engine.failures import translated
 from labkit.errors import LabkitError, Refused, no_such
@@ -15,7 +15,7 @@ from labkit.lab.binding import Bound, Drawn
 from labkit.lab.changes import UNNAMED, Changes, Looks
 from labkit.lab.checking import Check, Checks, Hint, Solution
 from labkit.lab.conditions import Condition
-from labkit.lab.notebooks import cells
+from labkit.lab.notebooks import cells, names
 from labkit.lab.predictions import OPEN, Prediction, predict
 from labkit.lab.showing import Shown
 from labkit.lab.tracing import Trace
@@ -50,7 +50,7 @@ class Session(Shown):
         there: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.book, self.engine, self.name, self.progress = book, engine, name, progress
-        self._end_listening = cells.hear(after=lambda _: self.progress.active())
+        self._end_listening = cells.hear(after=self._ran)
         self._ends_with, self._there = ends_with, there
         self._looks = Looks.of(engine)
         self._checks = Checks(engine, lambda: book.exercises, self.progress)
@@ -133,11 +133,15 @@ class Session(Shown):
     def restore(self, section: str) -> None:
         """The state that a *section* needs (the id of its heading's cell): a reset, and the cells above it that make that state.
 
-        They run quietly, with this notebook's variables, and count for nothing in the progress.  Raises `UsageError` for a
-        section that cannot be restored, and `LabkitError` when a cell fails.
+        They run quietly, with this notebook's variables, and count for nothing in the progress.  On a shared engine what the
+        lab has made is tidied up instead.  Raises `UsageError` for a section that cannot be restored, and `LabkitError` when a
+        cell fails.
         """
         needed = self._needed(section)
-        self._reset()
+        if self.engine.owned:
+            self._reset()
+        else:
+            self.tidy()
         with self.progress.paused():
             for id_, source in needed:
                 cells.run(id_, source)
@@ -154,8 +158,13 @@ class Session(Shown):
             sections,
             otherwise="this lab names none",
             try_="lab.restore({!r})",
-            far="lab.reset()",
+            far=self._back,
         )
+
+    @property
+    def _back(self) -> str:
+        """The way to the start of the lab."""
+        return "lab.reset()" if self.engine.owned else "lab.tidy()"
 
     def tidy(self) -> None:
         """Remove the lab's containers and volumes, and nothing else; see `labkit.lab.tidy`."""
@@ -176,6 +185,16 @@ class Session(Shown):
         self.engine.close()
 
     # -- what it says to mistakes
+
+    def _ran(self, result: Any) -> None:
+        """What came of a cell, as IPython tells it."""
+        self.progress.active()
+        error, info = getattr(result, "error_in_exec", None), getattr(result, "info", None)
+        with suppress(LabkitError):
+            if isinstance(error, NameError) and (
+                told := names.advice(self.book.notebook, error, getattr(info, "cell_id", None))
+            ):
+                print(told)
 
     def known(self, parameter: str) -> Iterable[str] | None:
         """What can be given for this *parameter* of a method; None where that cannot be listed now."""
@@ -210,10 +229,9 @@ class Session(Shown):
         lines = [f"engine: {self.engine.name}, provider {self.engine.provider} ({kind})"]
         if self._there is not None:
             told = [f"{kind} {_listed(names)}" for kind, names in self._there.items() if names]
-            back = "lab.reset()" if self.engine.owned else "lab.tidy()"
             lines += [
                 f"taken up again, with what is on it: {'; '.join(told) or 'nothing'}",
-                f"for the start of the lab: {back}",
+                f"for the start of the lab: {self._back}",
             ]
         return lines
 

@@ -85,7 +85,10 @@ def test_a_section_begins_again_under_papermill(mine: Path, tmp_path: Path) -> N
 
 
 def test_a_lab_opens_in_plain_ipython_and_in_vs_code(mine: Path, tmp_path: Path) -> None:
-    """In a terminal the cells can be run as well; where VS Code says which notebook is open, a copy of a lab is read."""
+    """In a terminal the cells can be run as well; where VS Code says which notebook is open, a copy of a lab is read.
+
+    A name that another cell makes is told with that cell.
+    """
     copy = mine.rename(mine.with_name("copy.ipynb"))
     original = tmp_path / "elsewhere" / "77-mine.ipynb"
     original.parent.mkdir()
@@ -94,6 +97,7 @@ def test_a_lab_opens_in_plain_ipython_and_in_vs_code(mine: Path, tmp_path: Path)
 name, image, __vsc_ipynb_file__ = "ada", "busybox:lab", {str(copy)!r}
 {OPEN}
 lab.restore("later")
+get_ipython().run_cell("once")
 import json
 print(json.dumps([lab.state("ada-kept"), str(lab.book.path)]))
 """
@@ -104,6 +108,10 @@ print(json.dumps([lab.state("ada-kept"), str(lab.book.path)]))
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == ["created", str(copy)]
+    assert (
+        "once is made by a cell of this lab that has not run; run it first. It begins with:\n  once = 1"
+        in done.stdout
+    )
 
 
 def test_no_cell_is_run_outside_ipython() -> None:

@@ -12,6 +12,7 @@ import labkit.lab
 from labkit.engine import Engine
 from labkit.errors import EngineUnreachable, Refused, UsageError
 from labkit.lab import opening
+from labkit.lab.notebooks.book import Book
 from labkit.widgets import StateMachine
 
 LAB = "30-container-states"
@@ -53,7 +54,7 @@ def test_reset_is_the_start_again(session: labkit.lab.Session, capsys: pytest.Ca
 
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 def test_a_shared_engine_is_not_reset(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal names the engine and the way to tidy up, which leaves what is not the lab's."""
+    """The refusal names the engine and the way to tidy up, which leaves what is not the lab's; so does a section."""
     monkeypatch.setenv("LABKIT_PROVIDER", "attach")
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     engine.client.containers.create("busybox:lab", name="theirs")
@@ -65,7 +66,10 @@ def test_a_shared_engine_is_not_reset(engine: Engine, monkeypatch: pytest.Monkey
     assert engine.url in str(caught.value) and shared.state("ada") == "created"
     again = labkit.lab.open(LAB, name="ada", image="busybox:lab")
     assert "what is on it: containers ada\nfor the start of the lab: lab.tidy()" in repr(again)
-    again.tidy()
+    with pytest.raises(UsageError, match=r"lab\.tidy\(\)"):
+        again.restore("later")
+    monkeypatch.setattr(Book, "sections", {"later": []})
+    again.restore("later")
     assert (again.state("ada"), again.state("theirs")) == ("removed", "created")
     assert "taken up" not in repr(again)
     with pytest.raises(Refused, match="docker rm --force theirs"):
