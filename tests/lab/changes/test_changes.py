@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,22 @@ def test_a_daemon_that_was_started_again(engine: Engine, looks: Looks) -> None:
     assert {each.object for each in found.changes} == {"container web"}
     assert "started again" in found.notes[0]
     assert not looks.changed()
+
+
+def test_a_clock_that_was_set_back(engine: Engine, looks: Looks) -> None:
+    """What changed is found, and that its events cannot be told is said, once; old events are not told as new ones."""
+    for name in ("old", "older"):
+        engine.client.volumes.create(name)
+    looks.changed()
+    last = looks._last
+    assert last and last.mark
+    looks._last = replace(last, mark=replace(last.mark, nano=last.mark.nano + 3600 * 10**9))
+    engine.client.volumes.create("new")
+    found = looks.changed()
+    assert rows(found) == [("volume new", "came", "-", "local")]
+    assert (found.events, found.notes) == ((), ("events may be missing: the clock was set back since",))
+    engine.client.volumes.get("new").remove()
+    assert looks.changed().events == ("volume new: destroy",)
 
 
 def test_an_engine_that_was_reset(module_engine: Engine) -> None:
