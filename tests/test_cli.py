@@ -18,6 +18,7 @@ import pytest
 from typer.main import get_command
 
 from labkit.cli import app, main
+from labkit.cli.shared import show_table
 
 
 def labkit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -311,8 +312,29 @@ def test_ctrl_c_ends_a_command_without_a_traceback() -> None:
     assert name not in labkit("engine", "list").stdout
 
 
+def test_names_are_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 40 columns a long name goes on in the next line; nothing is cut."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    name = "other-engine-on-the-hosts-network"
+    show_table(["FAULT", "VARIANT", "WHAT HAPPENS"], [["port-in-use", name, "a container listens on it"]], "")
+    shown = capsys.readouterr().out.splitlines()[1:]
+    assert max(map(len, shown)) <= 40 and "…" not in "".join(shown)
+    begin, end = shown[0].index("other"), shown[0].index("a ")
+    assert "".join(line[begin:end].strip() for line in shown) == name
+
+
 def test_output_that_nobody_reads_is_no_error() -> None:
     """`labkit … | head` ends quietly when head has gone."""
-    script = f"{sys.executable} -m labkit doctor --json | true"
+    script = f"{sys.executable} -m labkit engine list | true"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_output_that_cannot_be_written_is_told() -> None:
+    """On a full disk a command whose few lines are written only at its end fails too, with one message."""
+    script = f"{sys.executable} -m labkit engine list --json >/dev/full"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "labkit: No space left on device\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -55,12 +56,11 @@ def main() -> NoReturn:
     Typer itself ends with 130 when it is interrupted, and without a word when nobody reads its output any more.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="replace"
-        )  # a terminal that knows no `…`, a file's name that is no text
+        # a terminal that knows no `…`, a file's name that is no text
+        sys.stdout.reconfigure(errors="replace")
     try:
         with translated():
-            app(standalone_mode=True)
+            _run()
     except LabkitError as error:
         from labkit.runbook.redaction import mask
 
@@ -74,3 +74,12 @@ def main() -> NoReturn:
         print(f"labkit: {error.strerror or error}" + (f": {place}" if place else ""), file=sys.stderr)
         sys.exit(1)
     raise AssertionError("unreachable")
+
+
+def _run() -> None:
+    try:
+        app(standalone_mode=True)
+    except SystemExit:
+        with suppress(BrokenPipeError):  # nobody reads it any more, which is no error
+            sys.stdout.flush()  # now, while a full disk can still be told
+        raise

@@ -24,9 +24,12 @@ def show_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
         print(empty)
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    # on a narrow terminal a name is folded, never cut: it is to be typed
+    table = Table(
+        *(Column(name, overflow="fold") for name in columns), box=None, header_style="bold", pad_edge=False
+    )
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
