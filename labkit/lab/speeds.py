@@ -22,7 +22,7 @@ MIB = 32
 PLACES = {"layer": "/old", "volume": "/volume", "bind": "/bind", "tmpfs": "/tmpfs"}
 """Where a container keeps files, and where the measuring container sees it."""
 WORK = {
-    "change": f"the first byte changed in a file of {MIB} MiB",
+    "change": f"a file of {MIB} MiB changed for the first time",
     "new": f"a new file of {MIB // 2} MiB, until it is safe on the disk",
     "read": f"a file of {MIB} MiB read",
 }

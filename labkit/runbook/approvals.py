@@ -90,7 +90,7 @@ class Waiting(BaseModel):
             raise Refused(
                 f"the plan {self.hash} has expired",
                 seen=f"shown at {self.created:%Y-%m-%d %H:%M:%S} UTC, good until {self.expires:%H:%M:%S}",
-                try_=f"labkit run {self.runbook}, for a new plan",
+                try_="run the runbook again for a new plan",
             )
 
 
@@ -198,7 +198,7 @@ def grant(plan: Plan, engine: Engine, *, named: Parameters | None = None, approv
     if strangers:
         raise Refused(
             f"the plan {plan.hash} changes what is not labkit's, and nobody has approved it",
-            seen=f"a shared engine; neither made by labkit nor named by a parameter: {_list(strangers)}",
+            seen=f"{engine.name} is not this run's own; neither made by labkit nor named by a parameter: {_list(strangers)}",
             expected="an approval of exactly this plan",
             try_="labkit run without --apply, and then labkit apply HASH\nor the Approve button in the notebook",
         )
@@ -220,7 +220,7 @@ def _as_shown(hash: str, plan: Plan, engine: Engine) -> str:
             f"the plan {shown.hash} does not fit any more: what it was made for has changed",
             seen="\n".join(_differences(shown.plan, plan)),
             expected="the same plan as was shown",
-            try_=f"labkit run {shown.runbook}, for a new plan",
+            try_="run the runbook again for a new plan",
         )
     return f"labkit apply {shown.hash}"
 

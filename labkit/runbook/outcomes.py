@@ -134,7 +134,7 @@ class Outcome(Record):
             "unreachable": "check DOCKER_HOST and the docker context, then run it again",
             "incident": "carry out the plan: run it again with --apply (papermill: -p apply True)",
             "unverified": "look at the evidence, and undo what was done if it did not help",
-            "refused": "run it again for a new plan",
+            "refused": "read why, then run it again for a new plan",
         }[self.status]
 
     def summary(self) -> dict[str, Any]:
