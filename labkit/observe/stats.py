@@ -30,6 +30,8 @@ __all__ = ["Recorder", "Sample", "Usage"]
 EVERY = 0.25
 """Seconds between readings, of a recording of up to `MOST` of them."""
 MOST = 400
+PATIENCE = 60.0
+"""Seconds without an answer after which the engine counts as gone, and the recording is over."""
 REACHED = 0.98
 """The share of a limit from which on it counts as reached."""
 NO_GROUP = "the engine keeps no such counter for its containers: they have no control group"
@@ -184,12 +186,15 @@ class Recorder:
 
     def _record(self) -> None:
         until = time.monotonic() + self._seconds
-        last = False
+        last, answered = False, time.monotonic()
         while not last:
             last = self._done.is_set() or time.monotonic() >= until
             # whatever a daemon that goes away, or is restarted, makes of a request: then there is a gap
             with suppress(Exception):
                 last = self._read() or last
+                answered = time.monotonic()
+            if time.monotonic() - answered > PATIENCE:
+                self._ended, last = self._ended or "the engine is gone", True
             self._heard()
             if not last:
                 self._done.wait(min(self._every, max(0.0, until - time.monotonic())))

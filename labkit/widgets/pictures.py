@@ -6,6 +6,7 @@ import html
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import drawsvg as draw
@@ -33,6 +34,9 @@ WIDTH = 760
 
 FITTING = "max-width:100%;min-width:min(560px,100vw);height:auto"
 """Shrinks with the page, as long as it can be read; a page that is narrower scrolls."""
+
+TOLD = 1000
+"""Letters of a line that are read aloud, or shown on hovering: a command can be a whole script."""
 
 PALETTE = """
 .lk{color-scheme:light dark;
@@ -81,7 +85,7 @@ class Picture:
 
 def sheet(width: int, height: int, kind: str, text: str, style: str = "") -> draw.Drawing:
     """An empty drawing of *kind* (its class is ``lk-kind``; *style* is written for that), with *text* for screen readers."""
-    spoken = html.escape(clean(text)).replace("\n", "&#10;")
+    spoken = "&#10;".join(html.escape(shortened(line)) for line in clean(text).split("\n"))
     drawing = draw.Drawing(width, height, class_=f"lk lk-{kind}", role="img", aria_label=spoken)
     drawing.append_css(" ".join((PALETTE + style).split()))
     drawing.append(draw.Rectangle(0.5, 0.5, width - 1, height - 1, rx=10, class_="paper"))
@@ -107,7 +111,7 @@ def label(
     shown = fitted(whole, width, look) if width else whole
     drawn = draw.Text(shown, 13, *at, class_=look or None, text_anchor=anchor)
     if shown != whole:
-        drawn.append_title(whole)
+        drawn.append_title(shortened(whole))
     return drawn
 
 
@@ -142,9 +146,14 @@ def lines_of(text: str, width: float, look: str = "small") -> list[str]:
     return lines
 
 
+def shortened(line: str) -> str:
+    """As much of a *line* as anybody listens to."""
+    return line if len(line) <= TOLD else line[: TOLD - 1] + "…"
+
+
 def hint(element: Any, text: str) -> Any:
     """*element*, which shows *text* on hovering."""
-    element.append_title(clean(text))
+    element.append_title("\n".join(map(shortened, clean(text).split("\n"))))
     return element
 
 
@@ -155,7 +164,7 @@ def clean(text: str) -> str:
 
 def fitted(text: str, width: float, look: str = "") -> str:
     """As much of *text* as fits into *width* pixels in the *look* of its label, with an ellipsis for the rest."""
-    if width_of(text, look) <= width:
+    if len(text) < TOLD and width_of(text, look) <= width:
         return text
     room = width - width_of("…", look)
     for count, letter in enumerate(text):
@@ -174,6 +183,7 @@ def width_of(text: str, look: str = "") -> float:
     return sum(map(_share, text)) * next((size for look, size in sizes.items() if look in looks), 13)
 
 
+@lru_cache(maxsize=4096)
 def _share(letter: str) -> float:
     """The width of a letter, of the font's size."""
     if letter in "iljtfrI.,:;'|!()[]/ ":
@@ -183,6 +193,7 @@ def _share(letter: str) -> float:
     return _cells(letter) * (0.75 if letter.isupper() else 0.64)
 
 
+@lru_cache(maxsize=4096)
 def _cells(letter: str) -> int:
     """The cells that a letter takes in a terminal."""
     if unicodedata.combining(letter):

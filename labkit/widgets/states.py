@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,8 +20,8 @@ __all__ = ["StateMachine", "picture", "state_machine"]
 LOOK_EVERY = 0.25
 """Seconds between looks at the container; needed for what the engine tells no event of (``removing``, ``dead``)."""
 
-PATIENCE = 20
-"""Looks in vain, one after the other, after which the engine counts as gone."""
+PATIENCE = 60.0
+"""Seconds of looks in vain after which the engine counts as gone: to be reset, it takes several on a busy machine."""
 
 
 def picture(engine: Engine, container: str) -> Picture:
@@ -96,7 +97,7 @@ class StateMachine(Live):
 
     def _follow(self) -> None:
         """Show what has changed when an event came, or a look says so; give up when the engine is gone."""
-        failures = 0
+        answered = time.monotonic()
         while not self._done.is_set():
             woken = self._wake.wait(LOOK_EVERY)
             self._wake.clear()
@@ -104,10 +105,9 @@ class StateMachine(Live):
                 with self._lock:
                     if not self._done.is_set() and (self._history.look() or woken):
                         self._show()
-                failures = 0
+                answered = time.monotonic()
             except Exception:  # whatever a daemon that goes away, or is restarted, makes of a request
-                failures += 1
-                if failures >= PATIENCE:
+                if time.monotonic() - answered > PATIENCE:
                     self.stop()
 
     def _listen(self) -> None:

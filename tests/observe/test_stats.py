@@ -9,7 +9,7 @@ import pytest
 
 from labkit.engine import Engine
 from labkit.errors import UsageError
-from labkit.observe import Recorder, Sample, Usage, cgroups
+from labkit.observe import Recorder, Sample, Usage, cgroups, stats
 from labkit.observe.stats import _lacking, sample
 
 BUSY = "x=$(head -c 200000 /dev/zero | tr '\\0' a); while :; do :; done"
@@ -21,7 +21,6 @@ def counter(engine: Engine, name: str, controller: str, file: str) -> str:
     return engine.host.read(f"{cgroups.of(engine.host, pid, controller).folder}/{file}")
 
 
-@pytest.mark.timeout(60)
 def test_readings_are_the_kernels_counters(engine: Engine) -> None:
     """Memory, CPU time and throttling of a busy container are those of its control group's files; its limits are there."""
     engine.client.containers.run(
@@ -42,12 +41,26 @@ def test_readings_are_the_kernels_counters(engine: Engine) -> None:
     assert not recorder.recording and not found.unread
 
 
+def test_a_recording_does_not_outlive_its_engine_for_long(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When no reading can be had any more, it is over, whatever time it had, and says why."""
+
+    def gone(_: Recorder) -> bool:
+        raise ConnectionError
+
+    monkeypatch.setattr(stats, "PATIENCE", 0.2)
+    monkeypatch.setattr(Recorder, "_read", gone)
+    engine.client.containers.create("busybox:lab", name="left")
+    assert Recorder(engine, "left", 3600).wait().usage.words() == {"readings": "none: the engine is gone"}
+
+
 def test_what_ended_and_what_is_not_there(engine: Engine) -> None:
     """A container that never ran has no readings; one that is removed ends the recording; of one that is not there, an error."""
     engine.client.containers.create("busybox:lab", name="idle")
     looked = threading.Event()
     recorder = Recorder(engine, "idle", 60, looked.set)
-    assert looked.wait(20)
+    assert looked.wait(120)
     engine.client.api.remove_container("idle")
     assert recorder.wait().usage.words() == {"readings": "none: it was not running"}
     with pytest.raises(UsageError, match="no-such"):

@@ -37,6 +37,15 @@ def test_a_label_that_is_cut_tells_all_of_it_on_hovering() -> None:
     assert "<title>" not in svg_of("short", 60)
 
 
+def test_a_text_without_end_does_not_fill_the_picture() -> None:
+    """Of a script that is the name of something, nobody listens to more than the beginning."""
+    endless = f"sh -c {'x' * 10**6}"
+    drawing = sheet(100, 50, "test", f"one\n{endless}")
+    drawing.append(label(endless, (5, 20), width=90))
+    svg = finished(drawing)
+    assert "one&#10;sh -c xxx" in svg and len(svg) < 10_000
+
+
 def svg_of(text: str, width: float) -> str:
     drawing = sheet(100, 50, "test", "")
     drawing.append(label(text, (5, 20), width=width))

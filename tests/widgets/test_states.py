@@ -12,7 +12,7 @@ import pytest
 from labkit.engine import Engine
 from labkit.errors import UsageError
 from labkit.lab.commands import without_ids
-from labkit.widgets import StateMachine, picture, usage
+from labkit.widgets import StateMachine, picture, states, usage
 
 
 def until(holds: Callable[[], bool], seconds: float = 120) -> float:
@@ -98,6 +98,7 @@ def test_it_stops_when_the_engine_is_gone(
     def gone(*_: object) -> None:
         raise ConnectionError
 
+    monkeypatch.setattr(states, "PATIENCE", 0.3)
     monkeypatch.setattr(machine._history, "_ask", gone)
     until(lambda: not machine.following)
 

@@ -67,7 +67,7 @@ def trace(engine: Engine, line: str, *, seconds: float = SECONDS) -> Trace:
         _step(exchange, code, performed, plain)
         for exchange, (code, _), performed in zip(relay.exchanges, started, done, strict=True)
     ]
-    output = "(bytes)" if "\0" in ran.output else plain(without_ids(ran.output[:LONGEST]))
+    output = "(bytes)" if "\0" in ran.output else plain(without_ids(_cut(ran.output)))
     command = Command(plain(line.strip()), ran.code, output, ran.seconds, seconds if ran.ended else None)
     return Trace(command, tuple(steps), aside)
 
@@ -179,4 +179,10 @@ def _told(body: Body, *, short: bool = False) -> str:
     if short and body.whole and kind == "application/json":
         found = _body(body)
         text = json.dumps(said(found), ensure_ascii=False) if found and said(found) else ""
-    return text[:LONGEST]
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    """As much of *text* as is shown, and how much is not."""
+    left = len(text) - LONGEST
+    return text if left <= 0 else f"{text[:LONGEST]}\n… and {left} more characters"

@@ -15,7 +15,7 @@ import labkit
 from labkit.engine import Engine
 from labkit.errors import LabkitError, UsageError
 from labkit.lab.changes import Looks
-from labkit.lab.tracing import Trace, trace
+from labkit.lab.tracing import Trace, recording, trace
 from labkit.lab.tracing.repeating import why_not_twice
 from labkit.lab.tracing.typed import run, words
 
@@ -171,6 +171,12 @@ def test_secrets_are_in_no_view(engine: Engine) -> None:
             + "".join(step.answered + step.sent for step in shown.steps)
         )
         assert "hunter22" not in told
+
+
+def test_an_output_that_is_long_is_cut_and_says_so() -> None:
+    """What is left out is told, in characters; what fits is whole."""
+    assert recording._cut("x" * recording.LONGEST) == "x" * recording.LONGEST
+    assert recording._cut("x" * (recording.LONGEST + 5)).endswith("xx\n… and 5 more characters")
 
 
 def test_a_command_that_goes_on_is_ended(engine: Engine) -> None:
