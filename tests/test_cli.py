@@ -306,7 +306,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback() -> None:
     assert command.stderr is not None
     assert "starting the engine" in command.stderr.readline()
     os.killpg(command.pid, signal.SIGINT)
-    told = command.communicate(timeout=60)
+    told = command.communicate(timeout=120)
     assert command.returncode == 130, told
     assert "Traceback" not in "".join(told)
     assert name not in labkit("engine", "list").stdout

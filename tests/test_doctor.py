@@ -22,7 +22,7 @@ def finding(name: str, *command: str, **environ: str) -> dict[str, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
         env={**os.environ, **environ},
     )
     found: list[dict[str, str]] = json.loads(done.stdout)["findings"]

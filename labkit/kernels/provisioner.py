@@ -24,7 +24,7 @@ from labkit.kernels import client, ready, starting, wire
 
 __all__ = ["ForkedProvisioner"]
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 """How long a kernel may wait for a zygote that does its imports."""
 
 

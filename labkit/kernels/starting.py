@@ -25,7 +25,7 @@ KEPT = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "XDG_RUNTIME_DIR", "V
 
 GREETING = b"!"
 """A zygote's first word to a client that it takes."""
-PATIENCE = 2.0
+PATIENCE = 5.0
 """Seconds to wait for it; a zygote that takes longer is stuck, and is done without."""
 
 BEGIN = "import sys; del sys.path[0]; from labkit.kernels.zygote import main; main()"

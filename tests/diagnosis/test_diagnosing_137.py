@@ -29,7 +29,7 @@ def run(engine: Engine, script: str, **options: object) -> None:
 
 
 def until(engine: Engine, true: Callable[[dict[str, object]], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not true(engine.client.api.inspect_container("web")):
         assert time.monotonic() < deadline, "the situation did not come about"
         time.sleep(0.02)
@@ -77,7 +77,7 @@ def test_an_application_that_answers_a_stop_with_137(engine: Engine) -> None:
     """It ended by itself when asked: no SIGKILL was sent, so no stop has timed out."""
     run(engine, 'trap "exit 137" TERM; echo ready; while :; do sleep 0.05; done')
     until(engine, lambda _: b"ready" in engine.client.api.logs("web"))
-    engine.client.api.stop("web", timeout=10)
+    engine.client.api.stop("web", timeout=60)
     finding = diagnose(engine, "web")
     assert (finding.code, finding.confidence) == ("killed", "likely")
     assert "returned 137 itself" in finding.advice

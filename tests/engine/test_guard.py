@@ -116,7 +116,7 @@ def send(engine: Engine, what: Try, names: dict[str, str]) -> Any:
     body = what.body and {k: v.format(**names) if isinstance(v, str) else v for k, v in what.body.items()}
     query = {key: value.format(**names) for key, value in what.query.items()}
     version = f"{api.base_url}/v{api._version}"
-    return api.request(what.method, version + what.path.format(**names), params=query, json=body, timeout=20)
+    return api.request(what.method, version + what.path.format(**names), params=query, json=body, timeout=60)
 
 
 def test_nothing_of_theirs_is_changed(engine: Engine, shared: Engine) -> None:

@@ -143,7 +143,7 @@ def test_an_engine_that_starts_can_be_stopped_and_is_not_taken_for_dead(
         text=True,
     )
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not (records.listed() and records.listed()[0].facts.get("keeper")):
             assert time.monotonic() < end and starting.poll() is None
             time.sleep(0.005)
@@ -229,7 +229,7 @@ def test_a_state_that_fails_at_the_last_step_is_put_back(own_folders: tuple[Path
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=170,
     )
     assert "told: could not keep" in done.stdout, done.stdout + done.stderr
     assert done.stdout.endswith("b'42\\n'\nTrue\n[]\n"), done.stdout + done.stderr
@@ -269,7 +269,7 @@ def test_a_full_disk_does_not_cost_the_engine(own_folders: tuple[Path, Path]) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=170,
     )
     assert "told: not enough disk space to save" in done.stdout, done.stdout + done.stderr
     assert "True 42" in done.stdout
@@ -280,8 +280,8 @@ def test_a_late_command_dies_and_is_told() -> None:
     from labkit.engine.host import CommandFailed
 
     with labkit.open_engine(name="late") as engine:
-        with pytest.raises(CommandFailed, match=r"within 0\.5 s") as caught:
-            engine.host.run("echo begun; sleep 4321 & sleep 4321; echo never", check=False, timeout=0.5)
+        with pytest.raises(CommandFailed, match="within 5 s") as caught:
+            engine.host.run("echo begun; sleep 4321 & sleep 4321; echo never", check=False, timeout=5)
         assert caught.value.completed.stdout == "begun\n"
         assert "sleep 4321" not in engine.host.run("ps -eo args=").stdout
         engine.stop()

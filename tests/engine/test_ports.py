@@ -23,7 +23,7 @@ ECHO = "socket S,2,2,0; bind S,sockaddr_in(53,INADDR_ANY); send S,$b,0,$a while 
 
 
 def fetch(address: str) -> str:
-    with urllib.request.urlopen(f"http://{address}/", timeout=5) as reply:
+    with urllib.request.urlopen(f"http://{address}/", timeout=60) as reply:
         return str(reply.read().decode())
 
 
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 def settled(engine: Engine, count: int):  # type: ignore[no-untyped-def]
     """The engine's ports once there are *count* of them."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while len(engine.ports) != count and time.monotonic() < end:
         time.sleep(0.01)
     assert len(engine.ports) == count, engine.ports
@@ -68,7 +68,7 @@ def test_udp_is_forwarded(engine: Engine) -> None:
     settled(engine, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.5)
-        for _ in range(20):
+        for _ in range(120):
             client.sendto(b"echo", ("127.0.0.1", number))
             try:
                 assert client.recv(64) == b"echo"
@@ -118,8 +118,9 @@ def test_only_the_host_reaches_this_machines_loopback(engine: Engine) -> None:
         for network in ("bridge", "apart"):
             with pytest.raises(docker.errors.ContainerError, match="timed out"):
                 engine.client.containers.run("busybox:lab", command, remove=True, network=network)
+        command[2] = "60"
         engine.client.containers.run("busybox:lab", command, remove=True, network_mode="host")
-        assert engine.host.run(f"timeout 5 bash -c '</dev/tcp/10.0.2.2/{number}'").ok
+        assert engine.host.run(f"timeout 60 bash -c '</dev/tcp/10.0.2.2/{number}'").ok
 
 
 def test_an_engine_that_cannot_shield_the_loopback_does_not_start(own_folders: tuple[Path, Path]) -> None:
@@ -154,7 +155,7 @@ def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
     )
     settled(engine, 1)
     engine.restart()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         try:
             assert fetch(f"127.0.0.1:{number}") == "hello from web\n"
@@ -166,13 +167,16 @@ def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
 
 def test_the_daemon_stops_at_once(engine: Engine) -> None:
     """Following the daemon's events does not hold up its stop, which 26.1 would wait five seconds for."""
-    for _ in range(2):
+
+    def quickly() -> bool:
         time.sleep(0.5)  # the follower has subscribed again
         before = time.monotonic()
         engine.stop()
         took = time.monotonic() - before
         engine.start()
-        assert took < 3
+        return took < 5
+
+    assert any(quickly() for _ in range(5)), "it is not slow once, as on a busy machine, but always"
 
 
 # -- what an engine may answer, without an engine
@@ -225,7 +229,7 @@ def test_the_follower_survives_error_answers(tmp_path: Path) -> None:
         listener.listen()
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         follower = subprocess.Popen([sys.executable, "-c", FOLLOW, *files], stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not Path(files[2]).exists() and time.monotonic() < end:
             time.sleep(0.01)
         follower.kill()

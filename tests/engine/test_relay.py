@@ -149,7 +149,7 @@ def test_connections_that_become_streams(engine: Engine) -> None:
 
 
 def _all(stream: socket.socket) -> bytes:
-    stream.settimeout(20)
+    stream.settimeout(60)
     found = b""
     while data := stream.recv(4096):
         found += data

@@ -20,7 +20,7 @@ from labkit.errors import EngineFailed
 from tests.engine import machine
 
 
-def wait_until(holds, seconds: float = 20) -> None:  # type: ignore[no-untyped-def]
+def wait_until(holds, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
     """Wait for something to become true; fail when it does not."""
     end = time.monotonic() + seconds
     while not holds():

@@ -1,4 +1,4 @@
-"""Zygotes of a test's own: their files in a folder that is the test's, and all of them gone afterwards."""
+"""Zygotes of a module's own: their files in a folder that is the module's, and all of them gone afterwards."""
 
 from __future__ import annotations
 
@@ -37,30 +37,52 @@ def soon(condition: Callable[[], object], seconds: float = 60) -> bool:
     return bool(condition())
 
 
-@pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for zygotes; whatever the test does, no process of it is left."""
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder for zygotes; whatever its tests do, no process of it is left."""
     around = Path(tempfile.mkdtemp(prefix="lkz", dir="/tmp"))
-    folder = around / "run"
     specs.install(around / "prefix")
-    monkeypatch.setenv("LABKIT_RUNTIME", str(folder))
-    monkeypatch.setenv("LABKIT_ZYGOTE", "1")
-    monkeypatch.setenv("LABKIT_ZYGOTE_IDLE", "60")
-    monkeypatch.setenv("JUPYTER_PATH", str(around / "prefix/share/jupyter"))
-    yield folder
-    starting.end_all()
-    left = [] if soon(lambda: not of_runtime(folder)) else of_runtime(folder)
-    for pid in left:
-        os.kill(pid, 9)
+    yield around / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_RUNTIME", str(around / "run"))
+        starting.end_all(seconds=60)
+    left = rest(around / "run")
     shutil.rmtree(around)
     assert not left
 
 
+def rest(folder: Path, *kept: int) -> list[int]:
+    """What is still there, after a while, but for what is *kept*; it is killed."""
+    soon(lambda: set(of_runtime(folder)) <= set(kept))
+    left = [pid for pid in of_runtime(folder) if pid not in kept]
+    for pid in left:
+        os.kill(pid, 9)
+    return left
+
+
+@pytest.fixture
+def runtime(folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The folder for zygotes, without any unless the test wants one; nothing but that one is left by it."""
+    monkeypatch.setenv("LABKIT_RUNTIME", str(folder))
+    monkeypatch.setenv("LABKIT_ZYGOTE", "1")
+    monkeypatch.setenv("LABKIT_ZYGOTE_IDLE", "300")
+    monkeypatch.setenv("JUPYTER_PATH", str(folder.with_name("prefix") / "share/jupyter"))
+    shared = "zygote" in request.fixturenames
+    if not shared:
+        starting.end_all(seconds=60)
+    yield folder
+    if not shared:
+        starting.end_all(seconds=60)
+    assert not rest(folder, *(zygotes(folder) if shared else ()))
+
+
 @pytest.fixture
 def zygote(runtime: Path) -> int:
-    """The process number of a zygote that is ready."""
-    starting.start()
-    connection = starting.connect(60)
+    """The process number of a zygote that is ready: that of the test before, if it is still there."""
+    connection = starting.connect()
+    if connection is None:
+        starting.start()
+        connection = starting.connect(60)
     assert connection is not None
     connection.close()
     return zygotes(runtime)[0]

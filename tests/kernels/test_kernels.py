@@ -12,11 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty
+from typing import Any
 
 import nbformat
 import papermill
 import pytest
-from jupyter_client import AsyncKernelManager, BlockingKernelClient, KernelManager
+from jupyter_client import AsyncKernelManager, BlockingKernelClient, KernelClient, KernelManager
+from jupyter_core.utils import ensure_async
 
 from labkit.engine.processes import Process
 from labkit.runbook.redaction import MASK
@@ -37,7 +40,7 @@ def kernel(name: str = "labkit") -> Iterator[tuple[KernelManager, BlockingKernel
     client = manager.client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=30)
+        client.wait_for_ready(timeout=120)
         yield manager, client
     finally:
         client.stop_channels()
@@ -48,7 +51,7 @@ def told(client: BlockingKernelClient, code: str) -> str:
     """What a cell prints; an error is an error."""
     texts: list[str] = []
     reply = client.execute_interactive(
-        code, timeout=30, output_hook=lambda message: texts.append(message["content"].get("text", ""))
+        code, timeout=120, output_hook=lambda message: texts.append(message["content"].get("text", ""))
     )
     assert reply["content"]["status"] == "ok", reply["content"]
     return "".join(texts).strip()
@@ -64,7 +67,7 @@ def notebook(folder: Path, *sources: str) -> Path:
 
 
 @pytest.mark.parametrize("program", ["papermill", "nbval", "jupyter_client"])
-def test_serves_every_program(program: str, runtime: Path, tmp_path: Path) -> None:
+def test_serves_every_program(program: str, zygote: int, tmp_path: Path) -> None:
     """papermill, nbval and a Jupyter server's kernel manager all get a fork when they ask for the kernel labkit."""
     book = notebook(tmp_path, IS_FORKED)
     commands = {
@@ -95,15 +98,16 @@ def test_serves_every_program(program: str, runtime: Path, tmp_path: Path) -> No
             told(client, IS_FORKED)
 
 
-def test_of_a_stuck_zygote_nobody_waits_long(zygote: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_of_a_stuck_zygote_nobody_waits_long(
+    zygote: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The kernel starts the ordinary way, and says so; one that was forked before works on and ends; nothing is left."""
     with kernel() as (manager, client):
         forked = told(client, IS_FORKED + "; print(os.getpid())")
         os.kill(zygote, signal.SIGSTOP)
         try:
-            began = time.monotonic()
+            monkeypatch.setattr("labkit.kernels.provisioner.START_SECONDS", 1000)  # for one that starts
             with kernel() as (_, other):
-                assert time.monotonic() - began < 20, "that is how long one waits for a zygote that starts"
                 assert told(other, "import os; print(os.getppid())") == str(os.getpid())
             assert "no forked kernel (" in capfd.readouterr().err
             assert told(client, "print(1)") == "1"
@@ -132,33 +136,47 @@ def test_what_a_kernel_says_beside_its_messages_is_masked(
 def test_is_ready_without_a_fixed_wait(zygote: int) -> None:
     """Whoever starts a forked kernel waits for its answer alone, not for 0.2 s in which nothing comes; asynchronously too."""
 
-    def waited() -> float:
+    def heard(client: KernelClient) -> list[str]:
+        """What is published meanwhile, as it is read; `nothing` where that was waited for in vain."""
+        found, read = [], client.iopub_channel.get_msg
+
+        async def reading(**options: Any) -> Any:
+            try:
+                message = await ensure_async(read(**options))
+            except Empty:
+                found.append("nothing")
+                raise
+            found.append(message["content"].get("execution_state"))
+            return message
+
+        client.iopub_channel.get_msg = reading
+        return found
+
+    def waited() -> list[str]:
         manager = KernelManager(kernel_name="labkit")
         manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client = manager.client()
         client.start_channels()
-        began = time.monotonic()
-        client.wait_for_ready(timeout=30)
-        seconds = time.monotonic() - began
+        found = heard(client)
+        client.wait_for_ready(timeout=120)
+        del client.iopub_channel.get_msg
         assert told(client, "print(1)") == "1"
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-        return seconds
+        return found
 
-    async def waited_asynchronously() -> float:
+    async def waited_asynchronously() -> list[str]:
         manager = AsyncKernelManager(kernel_name="labkit")
         await manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client = manager.client()
         client.start_channels()
-        began = time.monotonic()
-        await client.wait_for_ready(timeout=30)
-        seconds = time.monotonic() - began
+        found = heard(client)
+        await client.wait_for_ready(timeout=120)
         client.stop_channels()
         await manager.shutdown_kernel(now=True)
-        return seconds
+        return found
 
-    assert min(waited() for _ in range(5)) < 0.2
-    assert min(asyncio.run(waited_asynchronously()) for _ in range(5)) < 0.2
+    assert [found[-1] for found in (waited(), asyncio.run(waited_asynchronously()))] == ["idle", "idle"]
 
 
 def test_a_client_of_ones_own_stays(zygote: int) -> None:
@@ -180,13 +198,13 @@ def test_a_kernel_that_dies_early_is_told(zygote: int) -> None:
     client.start_channels()
     try:
         with pytest.raises(RuntimeError, match="died"):
-            client.wait_for_ready(timeout=60)
+            client.wait_for_ready(timeout=120)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
 
 
-def test_serves_a_jupyter_server(runtime: Path, tmp_path: Path) -> None:
+def test_serves_a_jupyter_server(zygote: int, tmp_path: Path) -> None:
     """A Jupyter server starts, restarts and ends forked kernels through its own kernel manager."""
     code = f"""
 import asyncio, sys
@@ -264,7 +282,7 @@ CLIENT = """
 import subprocess, sys, time
 from jupyter_client.manager import start_new_kernel
 manager, client = start_new_kernel(kernel_name="labkit", stderr=subprocess.DEVNULL)
-client.execute("import subprocess; subprocess.Popen(['sleep', '1000']); print(1)", reply=True, timeout=20)
+client.execute("import subprocess; subprocess.Popen(['sleep', '1000']); print(1)", reply=True, timeout=120)
 print(manager.provisioner.pid, flush=True)
 time.sleep(1000)
 """
@@ -320,17 +338,18 @@ def test_a_dead_kernel_is_seen_at_once(zygote: int) -> None:
         told(client, "import os")
         process = manager.provisioner.process  # type: ignore[union-attr]
         client.execute("os.kill(os.getpid(), 9)")
-        assert soon(lambda: not manager.is_alive(), 2)
+        assert soon(lambda: not manager.is_alive())
         assert process.returncode == -signal.SIGKILL
 
 
 def test_interrupt(zygote: int) -> None:
     """An interrupt ends the cell and not the kernel."""
     with kernel() as (manager, client):
-        number = client.execute("import time; time.sleep(100)")
-        time.sleep(0.3)
+        number = client.execute("print('now', flush=True); import time; time.sleep(1000)")
+        while client.get_iopub_msg(timeout=60)["msg_type"] != "stream":
+            pass
         manager.interrupt_kernel()
-        reply = client.get_shell_msg(timeout=10)
+        reply = client.get_shell_msg(timeout=60)
         assert reply["parent_header"]["msg_id"] == number and reply["content"]["ename"] == "KeyboardInterrupt"
         assert told(client, "print('on')") == "on"
 

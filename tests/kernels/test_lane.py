@@ -89,8 +89,11 @@ import sys, papermill
 from labkit.kernels.lane import Lane
 from labkit.runbook.engine import NAME, LabkitEngine
 from papermill.engines import papermill_engines
+from traitlets.config import Config
 source, target, how = sys.argv[1:]
-options = {"engine_name": NAME, "lane": Lane()} if how == "lane" else {}
+# ports that jupyter_client chooses may be another's by the time the kernel binds them
+sockets = Config({"KernelManager": {"transport": "ipc"}})
+options = {"engine_name": NAME, "lane": Lane()} if how == "lane" else {"config": sockets}
 papermill_engines.register(NAME, LabkitEngine)
 try:
     papermill.execute_notebook(source, target, kernel_name="python3", progress_bar=False, **options)

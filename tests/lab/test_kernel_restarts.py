@@ -39,7 +39,7 @@ class Notebook:
             headers={"Authorization": f"token {self.token}"},
             method=method,
         )
-        answer = urllib.request.urlopen(request, timeout=30).read()
+        answer = urllib.request.urlopen(request, timeout=120).read()
         return json.loads(answer) if answer else None
 
     def connect(self) -> BlockingKernelClient:
@@ -48,7 +48,7 @@ class Notebook:
         )
         client.load_connection_file()
         client.start_channels(hb=False)  # a heart that has not beaten yet counts as dead
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=120)
         return client
 
     def run(self, code: str) -> str:
@@ -58,7 +58,7 @@ class Notebook:
         def hear(message: dict[str, Any]) -> None:
             said.append(message["content"].get("text", ""))
 
-        reply = self.client.execute_interactive(code, output_hook=hear, timeout=60)
+        reply = self.client.execute_interactive(code, output_hook=hear, timeout=120)
         assert reply["content"]["status"] == "ok", reply["content"]
         return "".join(said)
 

@@ -24,7 +24,7 @@ def counter(engine: Engine, name: str, controller: str, file: str) -> str:
 def test_readings_are_the_kernels_counters(engine: Engine) -> None:
     """Memory, CPU time and throttling of a busy container are those of its control group's files; its limits are there."""
     engine.client.containers.run(
-        "busybox:lab", ["sh", "-c", BUSY], name="ada", detach=True, mem_limit="64m", nano_cpus=50_000_000
+        "busybox:lab", ["sh", "-c", BUSY], name="ada", detach=True, mem_limit="64m", nano_cpus=20_000_000
     )
     recorder = Recorder(engine, "ada", 60)
     while len(recorder.usage.samples) < 3 or recorder.usage.waited < 0.3:
@@ -33,11 +33,11 @@ def test_readings_are_the_kernels_counters(engine: Engine) -> None:
     last = found.samples[-1]
     in_use = int(counter(engine, "ada", "memory", "memory.usage_in_bytes"))
     assert last.memory is not None and abs(last.memory - in_use) < 4 * MEGABYTE
-    assert (last.memory_limit, last.cpu_limit) == (64 * MEGABYTE, 0.05)
+    assert (last.memory_limit, last.cpu_limit) == (64 * MEGABYTE, 0.02)
     counters = dict(line.split() for line in counter(engine, "ada", "cpu", "cpu.stat").splitlines())
     waited = int(counters["nr_throttled"]) / int(counters["nr_periods"])
     assert found.waited == pytest.approx(waited, abs=0.4)
-    assert found.busiest is not None and 0.01 < found.busiest < 0.3
+    assert found.busiest is not None and 0 < found.busiest < 0.3
     assert not recorder.recording and not found.unread
 
 

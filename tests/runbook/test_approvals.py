@@ -197,7 +197,7 @@ def labkit_command(
         stderr=more.get("stderr", subprocess.PIPE),  # type: ignore[arg-type]
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 

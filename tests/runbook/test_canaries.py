@@ -99,7 +99,7 @@ if p.fail == "error":
 if p.fail == "usage":
     observe.container(engine, found[4])
 if p.fail == "sleep":
-    time.sleep(100)""",
+    time.sleep(1000)""",
     """plan = runbook.Plan.of(runbook.raise_memory(observe.container(engine, "web"), ByteSize.parse("64m")))
 plan = plan.model_copy(update={"actions": tuple(a.model_copy(update={"reason": found[0], "arguments": {**a.arguments}})
                                                 for a in plan.actions)})

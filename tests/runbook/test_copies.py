@@ -70,7 +70,7 @@ def write(server: Any) -> None:
     api = server.client.api
     writer = api.exec_create(server.id, ["bash", "-c", WRITER], environment=PASSWORD)
     api.exec_start(writer["Id"], detach=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while committed(server) < 20:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -154,13 +154,13 @@ def _resume(folder: str) -> int:
 
 
 def in_process(function: Callable[..., int | None], *given: Any) -> int | None:
-    """What *function* returns, called in a process of its own; None when that is killed, or has not ended in a minute."""
+    """What *function* returns, called in a process of its own; None when that is killed, or has not ended in some minutes."""
     reading, writing = _processes.Pipe(duplex=False)
     process = _processes.Process(target=_tell, args=(writing, function, given))
     process.start()
     writing.close()
     with reading:  # two threads may not ask at the same time how processes have ended (multiprocessing)
-        if not reading.poll(60):
+        if not reading.poll(150):
             process.kill()
         with suppress(EOFError):
             return int(reading.recv())
@@ -361,11 +361,11 @@ def test_what_a_killed_run_left_is_cleared_away(module_engine: Engine, tmp_path:
         process = Process.of(kernel.pid)
         journal.write("step-started", cell=0, section="", kernel=[process.pid, process.started])
         journal.write("action-started", index=0)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while len(session(kernel.pid)) < 2:
             assert time.monotonic() < deadline
         clear_away(Order("x", "x.ipynb", "", {}, {"DOCKER_HOST": engine.url}), journal)
-        assert kernel.wait(5) == -9 and session(kernel.pid) == []
+        assert kernel.wait(60) == -9 and session(kernel.pid) == []
         assert stranger.poll() is None
         assert [each.name for each in engine.client.containers.list(all=True)] == ["of-another"]
     finally:

@@ -191,10 +191,9 @@ def test_a_failed_run_can_be_taken_up_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kernel", [[], ["--kernel", "python3"]], ids=["lane", "kernel"])
 def test_a_limit_ends_a_run(option: list[str], kernel: list[str], tmp_path: Path) -> None:
     """A run or step that takes too long ends with exit code 1; outcome and journal name the limit."""
-    name = book(tmp_path, "import time; time.sleep(100)", "2")
-    began = time.monotonic()
+    name = book(tmp_path, "import time; time.sleep(1000)", "2")
     done = labkit("run", name, "--json", *option, *kernel)
-    assert done.returncode == 1 and time.monotonic() - began < 30
+    assert done.returncode == 1
     told = json.loads(done.stdout)
     assert "time limit was reached" in told["failure"]["message"]
     assert told["failure"]["cell"] == 1

@@ -154,7 +154,7 @@ def test_a_secret_is_asked_for_on_a_terminal() -> None:
         while chunk := os.read(ours, 1000):
             shown += chunk
     os.close(ours)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert f"length {len(CANARY)}".encode() in shown
     assert CANARY.encode() not in shown
 

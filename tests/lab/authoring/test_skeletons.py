@@ -185,7 +185,7 @@ def test_an_interrupt_leaves_nothing(words: list[str], runtime: Path, tmp_path: 
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         _await(lambda: _engines(runtime, "[0-9]"), 60)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in told
     _await(lambda: not _engines(runtime, ""), 20)
     assert list(tmp_path.iterdir()) == []

@@ -159,7 +159,7 @@ def test_each_call_sends_its_request(engine: Engine, tmp_path: Path, monkeypatch
         "registry": "127.0.0.1:1",
     }
     with Relay(engine) as relay:
-        api = docker.APIClient(base_url=relay.url, version="auto", timeout=20)
+        api = docker.APIClient(base_url=relay.url, version="auto", timeout=60)
         for (method, pattern), examples in EXAMPLES.items():
             for path, query, body in examples:
                 wanted = exchange(method, (path or pattern).replace("EXEC", execution), query, body)
