@@ -40,13 +40,23 @@ def progress_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["LABKIT_PROGRESS"] = str(tmp_path_factory.mktemp("learner") / "progress.sqlite")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules that ask for the longest time come first, so that no worker is left alone with one at the end."""
-    longest: dict[Path, float] = {}
-    for item in items:
-        asked, usual = item.get_closest_marker("timeout"), float(item.config.getini("timeout"))
-        longest[item.path] = max(longest.get(item.path, usual), asked.args[0] if asked else 0)
-    items.sort(key=lambda item: -longest[item.path])
+@pytest.hookimpl(trylast=True)  # once it is known which tests are wanted
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that ask for more time than is usual are the first of each worker, so that none is left alone with one at the end.
+
+    At first pytest-xdist gives each worker as many tests as the others, in the order of this list (``--dist worksteal``).
+    """
+    long = [item for item in items if item.get_closest_marker("timeout")]
+    long.sort(key=lambda item: -item.get_closest_marker("timeout").args[0])  # type: ignore[union-attr]
+    rest = [item for item in items if item not in long]
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    dealt: list[pytest.Item] = []
+    for number in range(workers):
+        first = long[number::workers]
+        fair = (len(items) - len(dealt)) // (workers - number)
+        dealt += [*first, *rest[: fair - len(first)]]
+        del rest[: fair - len(first)]
+    items[:] = dealt
 
 
 @pytest.fixture(scope="module", params=PACKS)

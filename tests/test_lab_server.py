@@ -35,7 +35,7 @@ class Lab:
         self.runtime = Path(tempfile.mkdtemp(prefix="lk-", dir="/tmp"))
         kept = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
         self.environ = {**kept, "LABKIT_RUNTIME": str(self.runtime)}
-        command = [sys.executable, "-m", "labkit", "lab", *words]
+        command = [sys.executable, "-m", "labkit", "lab", "--with-parent", *words]
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             command,

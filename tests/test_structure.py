@@ -185,7 +185,7 @@ def test_every_test_says_what_it_holds() -> None:
                 assert ast.get_docstring(node), f"{module.relative_to(ROOT)}: {node.name}"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "command",
     [["ruff", "format", "--check", "labkit", "tests"], ["ruff", "check", "labkit", "tests"], ["mypy"]],

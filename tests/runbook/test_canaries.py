@@ -27,7 +27,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from labkit import faults, runbook
 from labkit.engine import Engine
 
-pytestmark = pytest.mark.timeout(300)
 on_one_engine = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 
 CANARIES = {

@@ -96,7 +96,6 @@ def state_of(engine: Engine, volume: str) -> str:
 SUM = "select count(*), max(n), md5(string_agg(n || text, ',' order by n)) from rows"
 
 
-@pytest.mark.timeout(300)
 def test_a_database_at_work_is_copied_and_brought_back(engine: Engine) -> None:
     """Stopped under load: every row that was committed is in the copy, which starts as after any stop."""
     server, file = database(engine, "db", "pgdata"), Path("pgdata.tar")
@@ -125,7 +124,6 @@ def test_a_database_at_work_is_copied_and_brought_back(engine: Engine) -> None:
     assert len(engine.client.volumes.list()) == 2, "no volume that the image declares was left"
 
 
-@pytest.mark.timeout(300)
 def test_a_copy_of_a_database_at_work_is_not_called_clean(engine: Engine) -> None:
     """Nobody is stopped: the verification says that it was not compared, and PostgreSQL that it was not shut down."""
     server, file = database(engine, "db", "pgdata"), Path("pgdata.tar")

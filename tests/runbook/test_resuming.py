@@ -325,7 +325,6 @@ def outcome_of(folder: Path) -> runbook.Outcome:
     return runbook.Outcome.model_validate_json((folder / "outcome.json").read_text())
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 def test_the_daemon_restarts_in_between(
     module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -384,7 +383,6 @@ def session(leader: int) -> list[int]:
     return found
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 def test_two_runs_never_change_the_same_object(
     module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -411,7 +409,6 @@ def test_two_runs_never_change_the_same_object(
     clear(engine)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 def test_six_at_once_on_one_engine(
     module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

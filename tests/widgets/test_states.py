@@ -42,7 +42,8 @@ def test_picture_follows_what_others_do(engine: Engine, machine: StateMachine) -
     engine.client.api.pause("web")
     until(lambda: "3 pause → paused" in machine.text and 'now visited"' in machine.svg)
     engine.client.api.remove_container("web", force=True)
-    until(lambda: machine.text.startswith("web is removed") and "4 rm -f → removing" in machine.text)
+    # by its events it may also have been killed, and removed after a while
+    until(lambda: machine.text.startswith("web is removed") and "→ removing" in machine.text)
 
 
 def test_still_says_what_the_live_one_says(engine: Engine, machine: StateMachine) -> None:
