@@ -28,7 +28,9 @@ psql -U postgres -qc 'create table rows (n bigint primary key, text text)'
 while n=$((n + 1)); psql -U postgres -qc "insert into rows values ($n, md5('$n'))"; do echo $n >>/tmp/committed; done
 """
 """Notes each row once the server has said that it is committed."""
-PATIENCE = Duration(30)
+PATIENCE = Duration(120)
+
+on_one_engine = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,7 @@ def state_of(engine: Engine, volume: str) -> str:
 SUM = "select count(*), max(n), md5(string_agg(n || text, ',' order by n)) from rows"
 
 
+@on_one_engine
 def test_a_database_at_work_is_copied_and_brought_back(engine: Engine) -> None:
     """Stopped under load: every row that was committed is in the copy, which starts as after any stop."""
     server, file = database(engine, "db", "pgdata"), Path("pgdata.tar")
@@ -124,6 +127,7 @@ def test_a_database_at_work_is_copied_and_brought_back(engine: Engine) -> None:
     assert len(engine.client.volumes.list()) == 2, "no volume that the image declares was left"
 
 
+@on_one_engine
 def test_a_copy_of_a_database_at_work_is_not_called_clean(engine: Engine) -> None:
     """Nobody is stopped: the verification says that it was not compared, and PostgreSQL that it was not shut down."""
     server, file = database(engine, "db", "pgdata"), Path("pgdata.tar")
@@ -212,6 +216,7 @@ def test_who_would_be_gone_is_not_stopped(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["web-data.tar", "web-data.tar.sha256"])
+@on_one_engine
 def test_nothing_is_written_over(name: str, engine: Engine) -> None:
     """Neither a file nor a note; not when planned, and not when it came in between."""
     faults.inject(engine, "backup-volume")
@@ -255,6 +260,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("how", SPOILT)
+@on_one_engine
 def test_a_spoilt_copy_is_refused_before_anything_is_touched(
     how: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +274,7 @@ def test_a_spoilt_copy_is_refused_before_anything_is_touched(
     assert objects(engine) == before
 
 
+@on_one_engine
 def test_a_copy_without_a_checksum_is_a_usage_error(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 2, with what to give; given it, the copy is used."""
     faults.inject(engine, "restore-volume")
@@ -278,6 +285,7 @@ def test_a_copy_without_a_checksum_is_a_usage_error(engine: Engine, monkeypatch:
     assert play("restore-volume", engine, monkeypatch, apply=True, sha256=sha256).status == "fixed"
 
 
+@on_one_engine
 def test_on_a_shared_engine_who_is_stopped_has_to_be_named(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +307,7 @@ def test_on_a_shared_engine_who_is_stopped_has_to_be_named(
     assert named.verification and "killed, so as after a power cut" in repr(named.verification)
 
 
+@on_one_engine
 def test_names_that_no_volume_can_have_are_usage_errors(engine: Engine) -> None:
     """They never reach the engine's API as a path."""
     for name in ("", "a", "a/b", "../x", "-x"):

@@ -112,6 +112,7 @@ def test_no_more_memory_than_the_host_has(kind: str, engine: Engine, monkeypatch
         assert told.value.expected == f"at most {there}"
 
 
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 def test_the_engine_that_is_asked_is_the_one_that_is_used(ids: dict[str, str], tmp_path: Path) -> None:
     """By --engine as by DOCKER_HOST: a container of another engine is not found."""
     path = tmp_path / "book.ipynb"
