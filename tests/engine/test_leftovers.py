@@ -156,7 +156,7 @@ def test_an_engine_that_starts_can_be_stopped_and_is_not_taken_for_dead(
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 3 and "still starting" in done.stderr
         assert record.stop()
-        assert starting.wait(20) == 1
+        assert starting.wait(60) == 1
     finally:
         starting.kill()
         starting.communicate()

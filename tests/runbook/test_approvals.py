@@ -268,7 +268,7 @@ def test_an_interrupted_question_is_130(shared: Engine, keep: Keep) -> None:
     while "[y/N]" not in seen:
         seen += os.read(ours, 10000).decode()
     asked.send_signal(signal.SIGINT)
-    assert asked.wait(20) == 130
+    assert asked.wait(60) == 130
     os.close(ours)
     os.close(theirs)
     assert observe.container(shared, "web").status == "exited"

@@ -143,7 +143,7 @@ def test_many_writers_one_chain(tmp_path: Path) -> None:
     others = [subprocess.Popen([sys.executable, "-c", code], env=environ) for _ in range(3)]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda n: journal.write("step-done", n=n), range(80)))
-    assert [other.wait(30) for other in others] == [0, 0, 0]
+    assert [other.wait(60) for other in others] == [0, 0, 0]
     assert len(journal.verify()) == 1 + 3 * 30 + 80
 
 

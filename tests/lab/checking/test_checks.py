@@ -442,10 +442,10 @@ def test_an_event_that_a_check_has_asked_for_is_told_to_the_others() -> None:
     late, heard, over, told = threading.Event(), threading.Event(), threading.Event(), list[str]()
 
     def stream(**_: object) -> Iterator[dict[str, Any]]:
-        late.wait(10)
+        late.wait(60)
         yield {**raw}
         yield {**raw, "timeNano": 8, "Action": "start"}
-        over.wait(10)
+        over.wait(60)
 
     def listen(batch: Sequence[Event], turned: bool) -> None:
         told.extend(event.action for event in batch)
@@ -461,7 +461,7 @@ def test_an_event_that_a_check_has_asked_for_is_told_to_the_others() -> None:
     followed.subscribe(listen)
     assert [event.action for event in followed.events()] == ["die"]
     late.set()
-    assert heard.wait(10) and told == ["die", "start"]
+    assert heard.wait(60) and told == ["die", "start"]
     followed.stop()
     over.set()
     until_ended()
