@@ -83,7 +83,8 @@ def notes() -> Notes:
 @pytest.fixture
 def checks(engine: Engine, notes: Notes) -> Iterator[Checks]:
     exercise = Exercise(RECORDED, "", "", ())
-    made = Checks(engine, lambda: {"ending": exercise}, notes)
+    names = ["ending", "other", *(f"check {number}" for number in range(20))]
+    made = Checks(engine, lambda: dict.fromkeys(names, exercise), notes)
     yield made
     made.close()
 
