@@ -227,17 +227,14 @@ def places(entries: list[Entry]) -> list[tuple[str, int]]:
 
 
 def kills(entries: list[Entry]) -> list[str]:
-    """Every place, the runner and the kernel in turns; around actions, before and after each entry, both."""
+    """After each entry, the runner and the kernel in turns, and before it is noted that an action is done.
+
+    Before an entry is elsewhere after the one before it: nothing happens in between.
+    """
     found = []
-    for turn, (kind, number) in enumerate(places(entries)):
-        victims = ["runner", "kernel"]
-        if kind.startswith("action-"):
-            found += [
-                f"{when} {kind} {number} {victims[(turn + i) % 2]}"
-                for i, when in enumerate(("before", "after"))
-            ]
-        else:
-            found.append(f"after {kind} {number} {victims[turn % 2]}")
+    for kind, number in places(entries):
+        for when in ("before", "after") if kind == "action-done" else ("after",):
+            found.append(f"{when} {kind} {number} {('runner', 'kernel')[len(found) % 2]}")
     return [*found, "before run-ended 1 runner"]
 
 
