@@ -45,18 +45,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests that ask for more time than is usual are the first of each worker, so that none is left alone with one at the end.
 
     At first pytest-xdist gives each worker as many tests as the others, in the order of this list (``--dist worksteal``).
+    A module that asks for more is one worker's: its tests share what takes long.
     """
-    long = [item for item in items if item.get_closest_marker("timeout")]
-    long.sort(key=lambda item: -item.get_closest_marker("timeout").args[0])  # type: ignore[union-attr]
-    rest = [item for item in items if item not in long]
+
+    def asked(item: pytest.Item) -> float:
+        return max((mark.args[0] for mark in item.own_markers if mark.name == "timeout"), default=0)
+
+    long = sorted(filter(asked, items), key=asked, reverse=True)
+    rest = [item for item in items if not asked(item)]
+    rest.sort(key=lambda item: item.get_closest_marker("timeout") is None)
     workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
     dealt: list[pytest.Item] = []
     for number in range(workers):
         first = long[number::workers]
-        fair = (len(items) - len(dealt)) // (workers - number)
-        dealt += [*first, *rest[: fair - len(first)]]
-        del rest[: fair - len(first)]
-    items[:] = dealt
+        others = max(0, (len(items) - len(dealt)) // (workers - number) - len(first))
+        dealt += [*first, *rest[:others]]
+        del rest[:others]
+    items[:] = [*dealt, *rest]
 
 
 @pytest.fixture(scope="module", params=PACKS)
