@@ -124,10 +124,10 @@ def test_uninstall_knows_every_folder_that_labkit_makes() -> None:
     assert {"packs", "engines", "images", "runs", "jupyter", "layers", "prepared"} <= named
     for name in named:
         assert paths._OURS["LABKIT_HOME"].fullmatch(name), name
-    # a hash of eight digits follows
     begun = set(re.findall(r"paths\.runtime\(\) / f\"([^{]+)\{", text))
-    assert begun == {"lab-", "trace-", "zygote-"}
+    assert begun == {"lab-", "trace-", "turn-", "zygote-"}
+    hashes = [
+        f"{digits}.{end}" for digits in ("0a1b2c3d", "0a1b2c3d" * 2) for end in ("json", "sock", "lock")
+    ]
     for name in begun:
-        assert any(
-            paths._OURS["LABKIT_RUNTIME"].fullmatch(f"{name}0a1b2c3d.{end}") for end in ("json", "sock")
-        )
+        assert any(paths._OURS["LABKIT_RUNTIME"].fullmatch(name + each) for each in hashes), name

@@ -279,7 +279,7 @@ def engines(module_engine: Engine) -> Iterator[tuple[Engine, Engine]]:
         yield module_engine, other
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 @pytest.mark.parametrize("name", BOOKS)
 def test_killed_at_every_step(name: str, engines: tuple[Engine, Engine], tmp_path: Path) -> None:
