@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 from labkit.errors import PackBroken, UsageError
 from labkit.paths import need_space
 
-__all__ = ["check_target", "read", "write"]
+__all__ = ["check_target", "read", "understood", "write"]
 
 MANIFEST = "labkit-pack.json"
 FORMAT = 1
@@ -98,8 +98,18 @@ def _reading(file: Path) -> Iterator[tarfile.TarFile]:
         raise UsageError(f"no such pack file: {file}") from None
     except IsADirectoryError:
         raise UsageError(f"{file} is a folder", expected="a pack file made by `labkit … export`") from None
-    except (tarfile.TarError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (tarfile.TarError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise _broken(file, f"{type(error).__name__}: {error}") from None
+
+
+@contextmanager
+def understood(file: Path) -> Iterator[None]:
+    """Inside, what the pack *file* lacks, or holds in another form, is a `PackBroken` that names it."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise _broken(file, f"its checksum is right, but not what it holds ({told})") from None
 
 
 def _broken(file: Path, seen: str) -> PackBroken:

@@ -86,11 +86,22 @@ def debootstrap(
             process.kill()
             raise
     if process.returncode:
-        raise LabkitError(
-            f"could not make a Debian {suite} root filesystem",
-            seen="\n".join([line for line in last if line.startswith(("E:", "W:"))] or list(last)[-8:]),
-            try_="is a Debian mirror reachable? LABKIT_DEBIAN_MIRROR names another one\nlabkit pack import FILE needs no mirror",
+        raise _failed(suite, list(last))
+
+
+def _failed(suite: str, said: list[str]) -> LabkitError:
+    """What to tell of a mmdebstrap that failed, by the end of what it *said*."""
+    what = f"could not make a Debian {suite} root filesystem"
+    full = [line for line in said if "No space left on device" in line]
+    if full:
+        return LabkitError(
+            what, seen=full[-1], try_="free some space, or set LABKIT_HOME to a folder on a larger disk"
         )
+    return LabkitError(
+        what,
+        seen="\n".join([line for line in said if line.startswith(("E:", "W:"))] or said[-8:]),
+        try_="is a Debian mirror reachable? LABKIT_DEBIAN_MIRROR names another one\nlabkit pack import FILE needs no mirror",
+    )
 
 
 @contextmanager

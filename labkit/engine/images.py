@@ -288,20 +288,21 @@ def import_pack(file: Path, progress: Progress = print) -> list[Stored]:
     payload = _store() / f".import-{os.getpid()}.tar"
     try:
         manifest = archives.read(file, KIND, payload)
-        known([str(image["name"]) for image in manifest["images"]])
-        with _locked(progress), tarfile.open(payload) as tar:
-            for image in manifest["images"]:
-                _take(tar, image)
-                progress(f"image {image['name']}")
-        return [found for image in manifest["images"] if (found := stored(image["name"]))]
+        with archives.understood(file):
+            facts = {str(image["name"]): _facts(image) for image in manifest["images"]}
+        images = known(list(facts))
+        with archives.understood(file), _locked(progress), tarfile.open(payload) as tar:
+            members = {image.name: tar.getmember(f"{image.name}.tar") for image in images}
+            for name, member in members.items():
+                _keep(name, _chunks(tar.extractfile(member) or io.BytesIO()), facts[name])
+                progress(f"image {name}")
+        return [found for image in images if (found := stored(image.name))]
     finally:
         payload.unlink(missing_ok=True)
 
 
-def _take(tar: tarfile.TarFile, image: dict[str, Any]) -> None:
-    archive = tar.extractfile(f"{image['name']}.tar") or io.BytesIO()
-    facts = {"id": image["id"], "source": image["source"], "recipe": image.get("recipe", "")}
-    _keep(image["name"], _chunks(archive), facts)
+def _facts(told: dict[str, Any]) -> dict[str, str]:
+    return {"id": str(told["id"]), "source": str(told["source"]), "recipe": str(told.get("recipe", ""))}
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

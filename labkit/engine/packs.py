@@ -234,14 +234,18 @@ def _finish(name: str, fresh: Path) -> None:
         if e
     ]
     versions = {entry["Package"]: entry["Version"] for entry in entries}
-    if "docker.io" not in versions or not (fresh / "rootfs/usr/sbin/dockerd").exists():
-        raise LabkitError(f"the engine pack {name} holds no Docker engine", expected="/usr/sbin/dockerd")
+    _need_engine(name, fresh / "rootfs")
     digest = hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()
     told = {
         key: versions[key] for key in ("docker.io", "containerd", "runc", "slirp4netns") if key in versions
     }
     facts = {"name": name, "digest": digest, "versions": told, "recipe": recipe(name)}
     (fresh / "pack.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _need_engine(name: str, rootfs: Path) -> None:
+    if not (rootfs / "usr/sbin/dockerd").exists():
+        raise LabkitError(f"the engine pack {name} holds no Docker engine", expected="/usr/sbin/dockerd")
 
 
 def _unpack(tar: Path, folder: Path) -> None:
@@ -259,7 +263,9 @@ def _unpack(tar: Path, folder: Path) -> None:
     ]
     done = subprocess.run(in_user_namespace(command), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LabkitError(f"could not unpack {tar.name}", seen=done.stderr.strip()[-1000:])
+        raise LabkitError(
+            f"could not unpack {tar.name}", seen="\n".join(done.stderr.strip().splitlines()[-4:])
+        )
 
 
 @working()
@@ -304,7 +310,9 @@ def import_pack(file: Path, progress: Progress = print) -> Pack:
     try:
         progress(f"checking {file}")
         manifest = archives.read(file, KIND, payload)
-        name = str(manifest["facts"]["name"])
+        with archives.understood(file):
+            facts = _facts(manifest["facts"])
+        name = facts["name"]
         if not name.replace("-", "").replace(".", "").isalnum() or name.startswith(".") or name == MACHINE:
             raise UsageError(f"{file} names its pack badly", seen=repr(name))
         with _making(name, progress) as fresh:
@@ -314,10 +322,21 @@ def import_pack(file: Path, progress: Progress = print) -> Pack:
                 progress(f"engine pack {name}: unpacking")
                 (fresh / "rootfs").mkdir()
                 _unpack(payload, fresh / "rootfs")
-                (fresh / "pack.json").write_text(json.dumps(manifest["facts"], indent=1), encoding="utf-8")
+                _need_engine(name, fresh / "rootfs")
+                (fresh / "pack.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         return find(name)
     finally:
         payload.unlink(missing_ok=True)
+
+
+def _facts(told: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of what a pack file says of itself."""
+    return {
+        "name": str(told["name"]),
+        "digest": str(told["digest"]),
+        "versions": {str(package): str(version) for package, version in told["versions"].items()},
+        "recipe": str(told.get("recipe", "")),
+    }
 
 
 def remove(name: str) -> None:

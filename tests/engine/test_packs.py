@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import labkit
-from labkit.engine import archives, images, packs
+from labkit.engine import archives, debian, images, packs
 from labkit.errors import LabkitError, PackBroken, Refused, UsageError
 
 
@@ -73,6 +73,40 @@ def test_pack_of_another_kind_is_refused(tmp_path: Path) -> None:
     """An image pack is not taken for an engine pack."""
     with pytest.raises(PackBroken, match="engine"):
         archives.read(small_pack(tmp_path), "engine", tmp_path / "out")
+
+
+ENGINE = {"name": "mine", "digest": "0", "versions": {}}
+IMAGE = {"name": "busybox", "id": "sha256:0", "source": "build"}
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"kind": "images", "images": None},
+        {"kind": "images", "images": ["busybox"]},
+        {"kind": "images", "images": [{"name": "busybox"}]},
+        {"kind": "images", "images": [IMAGE]},
+        {"kind": "images", "images": [{**IMAGE, "name": "bussybox"}]},
+        {"kind": "engine"},
+        {"kind": "engine", "facts": "mine"},
+        {"kind": "engine", "facts": {**ENGINE, "versions": []}},
+        {"kind": "engine", "facts": {"name": "mine"}},
+        {"kind": "engine", "facts": {**ENGINE, "name": "../mine"}},
+        {"kind": "engine", "facts": ENGINE},
+    ],
+    ids=str,
+)
+def test_nonsense_with_a_right_checksum_is_refused(
+    says: dict[str, object], tmp_path: Path, other_home: Path
+) -> None:
+    """A file that somebody else's program made is one message, and nothing of it is taken."""
+    file = small_pack(tmp_path, **says)
+    take = images.import_pack if says["kind"] == "images" else packs.import_pack
+    with pytest.raises(LabkitError) as caught:
+        take(file, quiet)
+    assert not isinstance(caught.value, PackBroken) or str(file) in str(caught.value)
+    kept = [path for path in other_home.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    assert kept == [other_home / ".labkit"]
 
 
 def test_missing_pack_file_is_a_usage_error(tmp_path: Path) -> None:
@@ -165,6 +199,15 @@ def test_full_disk_while_a_pack_is_built(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "not enough disk space to make the engine pack" in done.stderr
     assert ".making" not in done.stderr
+
+
+def test_a_disk_that_fills_during_a_build_is_told_as_that() -> None:
+    """What tar says of the disk counts, and not what mmdebstrap makes of it; else its own errors do."""
+    tar = "tar: ./usr/bin/dockerd: Cannot write: No space left on device"
+    told = debian._failed("trixie", ["I: extracting archives...", tar, "E: tar --extract failed: 512"])
+    assert told.seen == tar and "free some space" in told.try_
+    told = debian._failed("trixie", ["I: running apt-get update...", "E: apt-get update failed"])
+    assert told.seen == "E: apt-get update failed" and "mirror" in told.try_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
