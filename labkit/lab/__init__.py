@@ -1,7 +1,16 @@
 """What makes a notebook teach: a lab's session, conditions for its checks, evidence that prints the same every time."""
 
 from labkit.lab.commands import readable_commands
-from labkit.lab.conditions import any_of, container, image, network, nothing_else, reachable, volume
+from labkit.lab.conditions import (
+    any_of,
+    container,
+    image,
+    in_turn,
+    network,
+    nothing_else,
+    reachable,
+    volume,
+)
 from labkit.lab.evidence import freezer, happened, seconds, signals, undeletable, writable_layer
 from labkit.lab.needs import able
 from labkit.lab.opening import open
@@ -21,6 +30,7 @@ __all__ = [
     "freezer",
     "happened",
     "image",
+    "in_turn",
     "inspected",
     "network",
     "nothing_else",

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import md5
 from typing import Any
 
 import docker.errors
@@ -22,6 +23,7 @@ from labkit.lab.conditions import (
     any_of,
     container,
     image,
+    in_turn,
     network,
     nothing_else,
     reachable,
@@ -33,6 +35,13 @@ from labkit.lab.conditions.stores import Network, Volume
 from labkit.lab.registries import open_registry
 
 IMAGE = "busybox:lab"
+
+
+def checksum(text: str) -> str:
+    """What ``md5sum`` prints first."""
+    return md5(text.encode()).hexdigest()
+
+
 LOOP = "trap 'exit 143' TERM; echo awake; while :; do sleep 0.1; done"
 SERVER = "mkdir /www; echo hello >/www/index.html; httpd -p 80 -h /www; echo awake; sleep 1000"
 
@@ -51,6 +60,7 @@ class World:
                 pool.submit(part) for part in (self.images, self.full, self.others, self.ends, self.deceits)
             ]:
                 made.result()
+        self.until("x-again", lambda found: container("x-again").outlives().read(Facts(engine)).ok)
         self.prefix = self.api.inspect_container("x-plain")["Id"][:12]
         self.network_prefix = self.api.inspect_network("near")["Id"][:12]
         self.image_prefix = self.api.inspect_image("shop:1")["Id"].removeprefix("sha256:")[:12]
@@ -86,6 +96,16 @@ class World:
         self.api.tag("shop:2", "stale", "1")
         for name in ("builder", "more"):
             self.api.remove_container(name)
+        script = """cat /proc/sys/kernel/random/uuid >/dealt; md5sum </dealt >/sum; echo 0 >/other; echo kept >/note
+            echo 0b5e1a43-5d1e-4d6e-8f0a-3f1d2c4b5a69 >/typed"""
+        self.run("x-drawn", "sh", "-c", script, wait=False)
+        self.api.wait("x-drawn")
+        self.api.commit("x-drawn", "drawn", "1")
+        again = self.api.create_container("drawn:1", ["sh", "-c", "cat /dealt >/new; mv /new /dealt"])
+        self.api.start(again)
+        self.api.wait(again)
+        self.api.commit(again, "drawn", "2")
+        self.api.remove_container(again)
         registry = open_registry(self.engine)
         self.pushed = [f"{registry}/shop:{tag}" for tag in "12"]
         for tag in "12":
@@ -111,6 +131,10 @@ class World:
         self.run("x-near", "sh", "-c", LOOP, network="near", cpu_quota=50_000)
         self.run("x-guest", "sh", "-c", LOOP, network_mode="container:x-near")
         self.run("x-paused", "sh", "-c", LOOP, read_only=True)
+        self.run(
+            "x-key", "sh", "-c", LOOP, read_only=True, cap_add=["SYS_ADMIN"],
+            volumes=["/tmp:/sealed:ro", "/tmp:/open", "shelf:/shelf"], working_dir="/shelf",
+        )  # fmt: skip
         self.api.pause("x-paused")
 
     def ends(self) -> None:
@@ -191,7 +215,7 @@ def rows(world: World) -> dict[Condition, str]:
         container("x-fake"),
         container("x-none"),
     )
-    shop, onward = image("shop:1"), image("shop:2")
+    shop, onward, drawn = image("shop:1"), image("shop:2"), image("drawn:1")
     return {
         full.is_state("running"): "container x-full, state: running",
         container("x-paused").is_state("paused"): "container x-paused, state: paused",
@@ -212,6 +236,9 @@ def rows(world: World) -> dict[Condition, str]:
         created.exited(0): "container x-created, exit code: none, it is created, expected 0",
         nocmd.exited(127): "container x-nocmd, exit code: none, its start failed (127), expected 127",
         none.exited(0): "container x-none, exit code: no such container, expected 0",
+        container("x-loop").failed(): "container x-loop, exit code: 3",
+        plain.failed(): "container x-plain, exit code: none, it is running, expected not 0",
+        nocmd.failed(): "container x-nocmd, exit code: none, its start failed (127), expected not 0",
         nocmd.fails_to_start(127): "container x-nocmd, exit code of a start that fails: 127",
         nocmd.fails_to_start(126): "container x-nocmd, exit code of a start that fails: 127, expected 126",
         term.fails_to_start(127): "container x-term, exit code of a start that fails: exited, no start that failed, expected 127",
@@ -221,6 +248,9 @@ def rows(world: World) -> dict[Condition, str]:
         created.killed_for_memory(): "container x-created, killed for memory: no, expected yes",
         container("x-loop").restarted(2): "container x-loop, restarts by its policy: 2",
         container("x-loop").restarted(at_least=1): "container x-loop, restarts by its policy: 2",
+        container("x-loop").restarted(2, granted=2): "container x-loop, restarts by its policy: 2 of 2",
+        container("x-loop").restarted(2, granted=3): "container x-loop, restarts by its policy: 2 of 2, expected 2 of 3",
+        plain.restarted(2, granted=3): "container x-plain, restarts by its policy: 0 of 0, expected 2 of 3",
         container("x-loop").restarted(1): "container x-loop, restarts by its policy: 2, expected 1",
         container("x-again").restarted(at_least=1): "container x-again, restarts by its policy: 0, expected 1 or more",
         # -- what happened
@@ -238,6 +268,19 @@ def rows(world: World) -> dict[Condition, str]:
         fake.never_received("SIGKILL"): "container x-fake, signals: one that a label hides, expected no SIGKILL",
         created.never_received("SIGKILL"): "container x-created, signals: none, it was never started, expected no SIGKILL",
         none.never_received("SIGKILL"): "container x-none, signals: no such container, expected no SIGKILL",
+        term.answered("SIGTERM", 143): "container x-term, last end: 143, after SIGUSR1, SIGTERM",
+        container("x-again").answered("SIGTERM", 143): "container x-again, last end: 143, after SIGTERM",
+        term.answered("SIGUSR1", 143): "container x-term, last end: 143, after SIGUSR1, SIGTERM, expected 143, after SIGUSR1",
+        container("x-kill").answered("SIGTERM", 137):
+            "container x-kill, last end: 137, after SIGKILL, expected 137, after SIGTERM",
+        container("x-loop").answered("SIGTERM", 3): "container x-loop, last end: 3, unasked, expected 3, after SIGTERM",
+        plain.answered("SIGTERM", 0): "container x-plain, last end: none, it has not ended, expected 0, after SIGTERM",
+        container("x-again").outlives(): "container x-again, present life: longer than the one before",
+        plain.outlives(): "container x-plain, present life: its first, expected longer than the one before",
+        term.outlives(): "container x-term, present life: none, it is exited, expected longer than the one before",
+        container("x-loop").never_stopped(): "container x-loop, stopped by hand: none",
+        term.never_stopped(): "container x-term, stopped by hand: kill, expected none",
+        none.never_stopped(): "container x-none, stopped by hand: no such container, expected none",
         term.happened_in_order("create", "SIGTERM", "die"): "container x-term, events: create, start, SIGUSR1, SIGTERM, die",
         term.happened_in_order("start", "create"): (
             "container x-term, events: create, start, SIGUSR1, SIGTERM, die, expected start, create"
@@ -268,6 +311,12 @@ def rows(world: World) -> dict[Condition, str]:
         near.reaches("x-full:81"): "container x-near, way to x-full:81: no open port, expected an open port",
         plain.reaches("x-full:80"): "container x-plain, way to x-full:80: no such name there, expected an open port",
         term.reaches("x-full:80"): "container x-term, way to x-full:80: none, it is exited, expected an open port",
+        container("x-key").works_in("shelf", program="busybox"): "container x-key, where busybox works: volume shelf",
+        plain.works_in("pg", program="busybox"): "container x-plain, where busybox works: its own layer, expected volume pg",
+        full.works_in("pg", program="postgres"):
+            "container x-full, where postgres works: nowhere, it does not run, expected volume pg",
+        term.works_in("pg", program="busybox"):
+            "container x-term, where busybox works: nowhere, the container is exited, expected volume pg",
         # -- how it was made
         full.limited(memory="64m", cpus=0.5, pids=50): "container x-full, limits: memory 64m, CPUs 0.5, processes 50",
         near.limited(cpus="0.5"): "container x-near, limits: CPUs 0.5",
@@ -282,6 +331,9 @@ def rows(world: World) -> dict[Condition, str]:
         full.mounts("/data", volume="pg", read_only=True): (
             "container x-full, mount at /data: volume pg, writable, expected volume pg, read-only"
         ),
+        container("x-key").mounts("/sealed", bind="/tmp", read_only=True): (
+            "container x-key, mount at /sealed: bind /tmp, read-only, and writable at /open, expected bind /tmp, read-only"
+        ),
         full.mounts("/data", bind="/srv"): "container x-full, mount at /data: volume pg, writable, expected bind /srv",
         term.mounts("/data"): "container x-term, mount at /data: nothing is mounted there, expected a mount",
         full.on_network("near"): "container x-full, networks: far, near",
@@ -295,11 +347,13 @@ def rows(world: World) -> dict[Condition, str]:
         full.made_from("shop:1"): "container x-full, image: busybox:lab, expected shop:1",
         full.made_from("shop:9"): "container x-full, image: no such image, expected shop:9",
         container("x-stale").made_from("shop:1b"): "container x-stale, image: stale:1",
-        container("x-stale").made_from("stale:1"): "container x-stale, image: an earlier stale:1, expected stale:1",
+        container("x-stale").made_from("stale:1"): "container x-stale, image: another stale:1, expected stale:1",
         full.has_init(): "container x-full, init process: the engine's",
         plain.has_init(): "container x-plain, init process: none, expected the engine's",
         none.has_init(): "container x-none, init process: no such container, expected the engine's",
         container("x-paused").root_read_only(): "container x-paused, root file system: read-only",
+        container("x-key").root_read_only():
+            "container x-key, root file system: read-only, but it may mount it anew, expected read-only",
         plain.root_read_only(): "container x-plain, root file system: writable, expected read-only",
         none.root_read_only(): "container x-none, root file system: no such container, expected read-only",
         full.policy("on-failure", 3): "container x-full, restart policy: on-failure, 3 times at most",
@@ -350,12 +404,30 @@ def rows(world: World) -> dict[Condition, str]:
         shop.adds("3b", to=IMAGE): "image shop:1, size added to busybox:lab: 4b, expected 3b at most",
         image(IMAGE).adds("1k", to="shop:2"): "image busybox:lab, size added to shop:2: 8b less",
         image(IMAGE).adds("1k", to="shop:9"): "image busybox:lab, size added to shop:9: no such image, expected 1k at most",
-        shop.same_file("/etc/passwd", as_in=IMAGE): "image shop:1, file /etc/passwd compared with busybox:lab: the same text",
+        shop.same_file("/etc/passwd", as_in=IMAGE): "image shop:1, file /etc/passwd compared with busybox:lab: the same",
         shop.same_file("/etc/passwd", as_in="shop:9"):
-            "image shop:1, file /etc/passwd compared with shop:9: no such image, expected the same text",
-        shop.same_file("/one", as_in="shop:2"):
-            "image shop:1, file /one compared with shop:2: absent, expected the same text",
-        shop.same_file("/bin", as_in=IMAGE): "image shop:1, file /bin compared with busybox:lab: no text, expected the same text",
+            "image shop:1, file /etc/passwd compared with shop:9: no such image, expected the same",
+        shop.same_file("/one", as_in="shop:2"): "image shop:1, file /one compared with shop:2: absent, expected the same",
+        shop.same_file("/bin", as_in=IMAGE): "image shop:1, file /bin compared with busybox:lab: no text, expected the same",
+        drawn.same_file("/dealt", as_in="drawn:2"):
+            "image drawn:1, file /dealt compared with drawn:2: the same text, made anew, expected the same",
+        drawn.dealt("/dealt"): "image drawn:1, file /dealt: such a number",
+        drawn.dealt("/typed"):
+            "image drawn:1, file /typed: a number that was typed, expected a number of the kernel's, dealt while it was built",
+        drawn.dealt("/note"):
+            "image drawn:1, file /note: another text, expected a number of the kernel's, dealt while it was built",
+        drawn.follows("/sum", of="/dealt", by=checksum): "image drawn:1, file /sum beside /dealt: it fits",
+        drawn.follows("/other", of="/dealt", by=checksum):
+            "image drawn:1, file /other beside /dealt: it does not fit, expected it fits",
+        drawn.follows("/none", of="/dealt", by=checksum): "image drawn:1, file /none beside /dealt: absent, expected it fits",
+        drawn.copied("/note", volume="pg", of="/note"): "image drawn:1, file /note compared with pg/note: the same text",
+        drawn.copied("/note", volume="pg", of="/dos"):
+            "image drawn:1, file /note compared with pg/dos: another text, expected the same text",
+        drawn.copied("/note", volume="pg", of="/no"):
+            "image drawn:1, file /note compared with pg/no: volume pg has no /no, expected the same text",
+        drawn.photographed("x-drawn"): "image drawn:1, made of x-drawn: this image",
+        image("drawn:2").photographed("x-drawn"): "image drawn:2, made of x-drawn: another image, expected this image",
+        drawn.photographed("x-plain"): "image drawn:1, made of x-plain: no commit of it, expected this image",
         shop.label("who", "ada"): "image shop:1, label who: 'ada'",
         shop.label("who", "bob"): "image shop:1, label who: 'ada', expected 'bob'",
         image(IMAGE).label("who", "ada"): "image busybox:lab, label who: not set, expected 'ada'",
@@ -425,8 +497,18 @@ def rows(world: World) -> dict[Condition, str]:
         reachable("127.0.0.1:18081"): "address 127.0.0.1:18081: no container publishes it, expected an open port",
         nothing_else(networks=["near", "far"]): "other objects: nothing else",
         nothing_else(networks=["near"]): "other objects: network far, expected nothing else",
-        nothing_else(volumes=["pg"], images=[IMAGE, "shop:1", "shop:2", "stale:1", *world.pushed]): (
+        nothing_else(
+            volumes=["pg", "shelf"], images=[IMAGE, "shop:1", "shop:2", "stale:1", "drawn:1", "drawn:2", *world.pushed]
+        ): (
             "other objects: volume idle, volume without a name, image shop:1b, expected nothing else"
+        ),
+        in_turn("awake", "awake", by=["x-plain", "x-near"]): "last lines of x-plain, x-near: awake, awake",
+        in_turn("awake", "asleep", by=["x-plain", "x-near"]): (
+            "last lines of x-plain, x-near: awake, awake, expected asleep, awake in some order, at the same time"
+        ),
+        in_turn("awake", "nothing", by=["x-plain", "x-created"]): (
+            "last lines of x-plain, x-created: awake, nothing, one after the other, "
+            "expected awake, nothing in some order, at the same time"
         ),
         any_of(term.exited(0), term.exited(143)): "either: container x-term, exit code 143",
         any_of(term.exited(0), none.exited(1)): (
@@ -448,6 +530,17 @@ def test_each_word_passes_and_fails_with_these_texts(world: World) -> None:
     assert said == {text: (text, ", expected " not in text) for text in said}
 
 
+def test_an_image_is_the_one_that_its_name_meant_when_the_lab_began(world: World) -> None:
+    """A name that was moved to another image does not make that one the lab's, nor the lab's own another."""
+    first = world.api.inspect_image("shop:1b")["Id"]
+    facts = Facts(world.engine, originals={"stale:1": first, IMAGE: first})
+    assert container("x-stale").made_from("stale:1").read(facts).ok
+    assert str(container("x-plain").made_from(IMAGE).read(facts)).endswith(
+        "another busybox:lab, expected busybox:lab"
+    )
+    assert not image("shop:1").built_on(IMAGE).read(facts).ok
+
+
 def test_every_word_has_situations(world: World) -> None:
     """For each method of the vocabulary the table has one live situation that passes, and two that fail."""
     texts = rows(world)
@@ -467,7 +560,7 @@ def test_every_word_has_situations(world: World) -> None:
         for name, _ in inspect.getmembers(kind, inspect.isfunction)
         if not name.startswith("_")
     ]
-    words += ["reachable", "nothing_else", "any_of"]
+    words += ["reachable", "nothing_else", "any_of", "in_turn"]
     assert [word for word in words if seen[word, False] < 1 or seen[word, True] < 2] == []
 
 
@@ -547,6 +640,15 @@ MISTAKES: list[Callable[[], object]] = [
     lambda: image("web").same_file("x", as_in=IMAGE),
     lambda: image("web").same_file("/x", as_in=""),
     lambda: image("web").has_file("x"),
+    lambda: image("web").dealt("x"),
+    lambda: image("web").follows("/x", of="y", by=str),
+    lambda: image("web").copied("/x", volume="/srv", of="/y"),
+    lambda: image("web").photographed("two words"),
+    lambda: container("web").answered("SIGTERM", 256),
+    lambda: container("web").restarted(1, granted=0),
+    lambda: container("web").works_in("data", program=""),
+    lambda: in_turn("one", by=["web"]),
+    lambda: in_turn("one", "two", by=["web"]),
     lambda: volume("data").file(7),  # type: ignore[arg-type]
     lambda: network("net").connects("one"),
     lambda: network("net").connects("one", "one"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Proof", "Trial", "prove"]
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 30.0
 """How long the engine may take to be in the state that an answer ends in."""
 OTHER_NAME = "somebody"
 """A reader's own, in place of the lab's: nothing of a check may hang on the name that its author has used."""

@@ -13,7 +13,7 @@ from labkit.lab.checking.following import Following
 from labkit.lab.checking.hints import Help, Hint, Solution, markdown
 from labkit.lab.checking.rounds import Rounds, Watch
 from labkit.lab.conditions import Condition, Reading
-from labkit.lab.conditions.others import standing
+from labkit.lab.conditions.others import originals, standing
 from labkit.lab.showing import Shown
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ class Checks:
         notes: Notes | None = None,
     ) -> None:
         self.following = Following(engine)
-        self.rounds = Rounds(self.following, frozenset() if engine.owned else standing(engine))
+        others = frozenset() if engine.owned else standing(engine)
+        self.rounds = Rounds(self.following, others, originals(engine))
         self._exercises, self._notes = exercises, notes
         self._latest: dict[str, Check] = {}
         self._helps: dict[str, Help] = {}

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from labkit.lab.checking.following import Following
 from labkit.lab.conditions import Condition, Facts, Key, Reading, Unanswered
@@ -61,11 +62,16 @@ def _every(condition: Condition) -> bool:
 class Rounds:
     """Looks at all that is watched on the engine of *following*.  ``looks`` counts the rounds that have asked the engine.
 
-    *standing*: what somebody else has there.
+    *standing*: what somebody else has there.  *originals*: the images of the lab's start, see `Facts`.
     """
 
-    def __init__(self, following: Following, standing: frozenset[Key] = frozenset()) -> None:
-        self.following, self.standing = following, standing
+    def __init__(
+        self,
+        following: Following,
+        standing: frozenset[Key] = frozenset(),
+        originals: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.following, self.standing, self.originals = following, standing, originals
         self.looks = 0
         self._watches: list[Watch] = []
         self._lock = threading.RLock()
@@ -79,6 +85,7 @@ class Rounds:
         """Look at all conditions of *watch* now."""
         with self._lock:
             facts = self._facts(self.following.events)
+            facts.asked = True
             watch.answered = False
             watch.look(facts)
             self._learn(facts)
@@ -109,7 +116,7 @@ class Rounds:
 
     def _facts(self, history: Callable[[], Iterable[Event]]) -> Facts:
         self.looks += 1
-        return Facts(self.following.engine, history, self.standing)
+        return Facts(self.following.engine, history, self.standing, self.originals)
 
     def _learn(self, facts: Facts) -> None:
         self._ids |= facts.ids

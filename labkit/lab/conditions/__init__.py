@@ -8,7 +8,7 @@ from labkit.lab.conditions.base import Condition, Reading, Seen
 from labkit.lab.conditions.containers import container
 from labkit.lab.conditions.facts import Facts, Key, Missing, NotReadable, Unanswered
 from labkit.lab.conditions.images import image
-from labkit.lab.conditions.others import any_of, nothing_else
+from labkit.lab.conditions.others import any_of, in_turn, nothing_else
 from labkit.lab.conditions.reaching import reachable
 from labkit.lab.conditions.stores import network, volume
 
@@ -24,6 +24,7 @@ __all__ = [
     "any_of",
     "container",
     "image",
+    "in_turn",
     "network",
     "nothing_else",
     "reachable",

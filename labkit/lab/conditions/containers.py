@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from labkit.errors import UsageError
 from labkit.lab.conditions.base import NEVER, OFTEN, SELDOM, Condition, Seen
 from labkit.lab.conditions.facts import Facts, Found
 from labkit.lab.conditions.files import Wanted, in_container
+from labkit.lab.conditions.lives import Lives
+from labkit.lab.conditions.processes import Processes
 from labkit.lab.conditions.reaching import place, way
 from labkit.lab.conditions.settings import Settings
-from labkit.lab.conditions.wanted import name_of, number, one_of, path, signal_name, text
+from labkit.lab.conditions.wanted import name_of, number, one_of, path, text
 from labkit.lifecycle import STATES
-from labkit.observe import Event
 
 __all__ = ["Container", "container"]
-
-HAPPEN = (
-    *("attach", "commit", "copy", "create", "destroy", "detach", "die", "export", "extract-to-dir"),
-    *("health_status: healthy", "health_status: unhealthy", "kill", "oom", "pause", "rename", "resize"),
-    *("restart", "start", "stop", "unpause", "update"),
-)
-"""The events of a container that something was done to (Engine API, ``SystemEvents``)."""
 
 
 def container(name: str) -> Container:
@@ -29,7 +21,7 @@ def container(name: str) -> Container:
     return Container(name_of("container", name))
 
 
-class Container(Settings):
+class Container(Settings, Lives, Processes):
     """A container by its name.  Each method makes a condition; the arguments are checked there and then (`UsageError`)."""
 
     # -- its state and end
@@ -66,6 +58,10 @@ class Container(Settings):
         number("exit code", code, 0, 255)
         return self._that("exit code", str(code), lambda facts, found: _end(found, code))
 
+    def failed(self) -> Condition:
+        """It has run and ended with another exit code than 0, and nothing started it since."""
+        return self._that("exit code", "not 0", lambda facts, found: _end(found, None))
+
     def fails_to_start(self, code: int) -> Condition:
         """The engine could not start its command, and noted this exit *code*: 126, 127 or 128."""
         number("exit code of a start that fails", code, 126, 128)
@@ -86,68 +82,6 @@ class Container(Settings):
             return Seen("yes" if killed else "no", ok=killed)
 
         return self._that("killed for memory", "yes", see)
-
-    def restarted(self, times: int | None = None, *, at_least: int | None = None) -> Condition:
-        """Its restart policy started it again so many *times*, or *at_least* so many."""
-        if (times is None) == (at_least is None):
-            raise UsageError("how often was it restarted?", expected="times, or at_least, and not both")
-        wanted = number("number of restarts", times if at_least is None else at_least, 0, 10**6)
-
-        def see(facts: Facts, found: Found) -> Seen:
-            count = found["RestartCount"]
-            return Seen(str(count), ok=count == wanted or (at_least is not None and count > wanted))
-
-        expected = str(wanted) if at_least is None else f"{wanted} or more"
-        return self._that("restarts by its policy", expected, see, polled=OFTEN)
-
-    # -- what happened to it
-
-    def received(self, signal: str) -> Condition:
-        """The engine sent it this *signal* since it was started last.  What processes send each other tells no event."""
-        wanted = signal_name(signal)
-
-        def see(facts: Facts, found: Found) -> Seen:
-            life = facts.present_life(found)
-            sent = _signals(life.events if life else ())
-            return Seen(_told(sent) if life else _without_life(found), ok=wanted in sent)
-
-        return self._that("signals", wanted, see)
-
-    def never_received(self, signal: str) -> Condition:
-        """It was started, and the engine did not send it this *signal* since then."""
-        unwanted = signal_name(signal)
-
-        def see(facts: Facts, found: Found) -> Seen:
-            life = facts.present_life(found)
-            if life is None:
-                return Seen(_without_life(found), ok=False)
-            ended = found["State"]["Status"] not in ("running", "paused")
-            if not life.complete or (ended and not life.death):
-                return Seen("the engine has forgotten some", ok=False)
-            sent = _signals(life.events)
-            return Seen(_told(sent), ok=unwanted not in sent and UNKNOWN not in sent)
-
-        return self._that("signals", f"no {unwanted}", see)
-
-    def happened_in_order(self, *wanted: str) -> Condition:
-        """Since it was created these events happened in this order, with others between them or not.
-
-        Each is the name of an event, such as ``die``, or of a signal that was sent, such as ``SIGTERM``.  The engine promises
-        no order of ``stop`` and ``die``.
-        """
-        if not wanted:
-            raise UsageError(
-                "which events, in which order?", expected="names such as 'create', 'start', 'die'"
-            )
-        names = [_event_name(each) for each in wanted]
-
-        def see(facts: Facts, found: Found) -> Seen:
-            log = [
-                event for event in facts.happened(found) if not event.action.startswith(("exec_", "archive"))
-            ]
-            return Seen(_told([_label(event) for event in log][-12:]), ok=_in_order(names, log))
-
-        return self._that("events", ", ".join(names), see)
 
     # -- what it says, holds and reaches
 
@@ -196,13 +130,15 @@ def _failed(found: Found) -> bool:
     return bool(state["Error"]) and state["ExitCode"] in (126, 127, 128) and not state["Running"]
 
 
-def _end(found: Found, code: int) -> Seen:
+def _end(found: Found, code: int | None) -> Seen:
+    """How it ended; ok: with *code*, or for None with any but 0."""
     state = found["State"]
     if _failed(found):
         return Seen(f"none, its start failed ({state['ExitCode']})", ok=False)
     if state["Status"] != "exited":
         return Seen(f"none, it is {state['Status']}", ok=False)
-    return Seen(str(state["ExitCode"]), ok=state["ExitCode"] == code)
+    left = state["ExitCode"]
+    return Seen(str(left), ok=left == code if code is not None else left != 0)
 
 
 def _earlier_only(facts: Facts, found: Found) -> bool:
@@ -210,40 +146,3 @@ def _earlier_only(facts: Facts, found: Found) -> bool:
     life = facts.present_life(found)
     happened = any(event.action == "oom" for event in facts.happened(found))
     return happened and life is not None and life.complete and not life.named("oom")
-
-
-UNKNOWN = "one that a label hides"
-
-
-def _label(event: Event) -> str:
-    return event.signal_name or (UNKNOWN if event.action == "kill" else event.action)
-
-
-def _signals(log: Iterable[Event]) -> list[str]:
-    return [_label(event) for event in log if event.action == "kill"]
-
-
-def _told(names: list[str]) -> str:
-    return ", ".join(names) or "none"
-
-
-def _without_life(found: Found) -> str:
-    never = found["State"]["StartedAt"].startswith("0001")
-    return "none, it was never started" if never else "the engine has forgotten them"
-
-
-def _event_name(given: object) -> str:
-    if given in HAPPEN:
-        return str(given)
-    try:
-        return signal_name(given)
-    except UsageError:
-        raise UsageError(
-            "no such event of a container", seen=repr(given), expected=f"a signal, or {', '.join(HAPPEN)}"
-        ) from None
-
-
-def _in_order(names: list[str], log: Iterable[Event]) -> bool:
-    """Whether the *names* are found one after the other."""
-    left = iter(log)
-    return all(any(name in (event.action, _label(event)) for event in left) for name in names)

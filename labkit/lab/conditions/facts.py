@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from labkit.engine.host import CommandFailed
 from labkit.engine.references import reference
 from labkit.errors import EngineUnreachable
-from labkit.observe import Event, events
+from labkit.observe import Event, engine_time, events
 from labkit.observe.lives import Life, lives
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ class Unanswered(Exception):
 
 class Facts:
     """Looks at *engine*.  *history*: gives all events that are known; without it, the engine's own memory is asked.
-    *standing*: kind and id of what somebody else has there.
+    *standing*: kind and id of what somebody else has there.  *originals*: the id that an image had at the lab's start.
 
+    ``asked``: somebody has asked, and wants to be told what is there now, whatever it costs.
     After the round ``ids`` has the full id of each container and network that was asked for (None: it is not there), and
     ``unsettled`` the keys of those that may change without an event.
     """
@@ -63,8 +65,10 @@ class Facts:
         engine: Engine,
         history: Callable[[], Iterable[Event]] | None = None,
         standing: frozenset[Key] = frozenset(),
+        originals: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.engine, self.standing = engine, standing
+        self.engine, self.standing, self.originals = engine, standing, originals
+        self.asked = history is None
         self.ids: dict[Key, str | None] = {}
         self.unsettled: set[Key] = set()
         self._history = history or (lambda: events(engine))
@@ -104,6 +108,11 @@ class Facts:
         found = self.ask("inspect_image", name)
         names = [*(found.get("RepoTags") or []), *(found.get("RepoDigests") or []), found["Id"]]
         return found if reference(name) in names or name in names else None
+
+    def meant(self, name: str) -> Found:
+        """The image that *name* meant at the start of the lab, wherever the name was moved since; else what it names now."""
+        original = self.originals.get(reference(name), name)
+        return self.image(original if self.has("image", original) else name)
 
     def has(self, kind: str, name: str) -> bool:
         """Whether there is an object of this *kind* and *name*."""
@@ -157,6 +166,14 @@ class Facts:
         given = {"since": began(record), "tail": LINES}
         written = self.once(("log", found["Id"]), lambda: self.ask("logs", found["Id"], **given))
         return bytes(written).decode(errors="replace").splitlines()
+
+    def now(self) -> float:
+        """The engine's clock, in seconds since 1970."""
+        return float(self.once(("clock",), self._clock))
+
+    def _clock(self) -> str:
+        with self.answering():
+            return engine_time(self.engine)
 
     # -- asking
 

@@ -1,7 +1,8 @@
 """One file of a container or a volume, read without a command in the container and, where nothing changed, without an event.
 
-Asking what a path is tells no event; reading it from a container does (``archive-path``), so it is read again only when its
-size or time is another.
+Asking what a path is tells no event; reading it from a container does (``archive-path``), so who only follows reads it again
+when its size or time is another, or too new to tell two writes apart, and from time to time, since a time can be set.  Who asks
+is always told what is there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 import json
 import posixpath
 import tarfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,8 +42,30 @@ SHOWN = 60
 KEPT = 50
 """So many files are remembered."""
 
-_read: dict[tuple[str, str], tuple[str, str | None]] = {}
-"""By container and path: its size and time when it was read, and the text; None for what is no text."""
+FRESH = 2.0
+"""Seconds after which a file is read once more: it may have been changed twice within what a time of the kernel can tell."""
+
+SURE = 60.0
+"""Seconds for which a size and a time are believed."""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The *text* of a file, None for what is none, *read* at that moment; its *mark*, size and time, was *seen* first at that."""
+
+    mark: str
+    text: str | None
+    seen: float
+    read: float
+
+    def holds(self, mark: str, now: float) -> bool:
+        """Whether it need not be read again at the moment *now*, since it still has this *mark*."""
+        settled = self.read >= self.seen + FRESH or now < self.seen + FRESH
+        return mark == self.mark and settled and now < self.read + SURE
+
+
+_read: dict[tuple[str, str], Remembered] = {}
+"""By container and path."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +130,14 @@ def in_container(facts: Facts, found: Found, path: str, *, text: bool) -> str | 
     if stat["size"] > MOST:
         raise NotReadable(f"it has {stat['size']} bytes")
     key, mark = (found["Id"], stat["path"]), f"{stat['size']} {stat['mtime']}"
-    if _read.get(key, ("",))[0] != mark:
-        _read[key] = (mark, _content(facts, found["Id"], stat["path"]))
+    known, now = _read.get(key), time.monotonic()
+    if known is None or facts.asked or not known.holds(mark, now):
+        seen = known.seen if known and known.mark == mark else now
+        text_ = facts.once(("file", *key), lambda: _content(facts, found["Id"], stat["path"]))
+        known = _read[key] = Remembered(mark, text_, seen, now)
         while len(_read) > KEPT:
             del _read[next(iter(_read))]
-    return _read[key][1]
+    return known.text
 
 
 def _not_in_memory(found: Found, path: str) -> None:

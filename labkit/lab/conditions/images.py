@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import Condition, Object, Seen
-from labkit.lab.conditions.facts import Facts, Found, Missing, NotReadable
-from labkit.lab.conditions.files import MOST, Wanted
-from labkit.lab.conditions.wanted import name_of, number, path, quantity, text
+from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.contents import Contents
+from labkit.lab.conditions.facts import Facts, Found
+from labkit.lab.conditions.wanted import name_of, number, quantity, text
 from labkit.observe.quantities import ByteSize
 
 __all__ = ["Image", "image"]
-
-_IN_LAYERS = """
-set -e
-cd "$0"
-top=$(mktemp -d)
-trap 'cd /; umount "$top" 2>/dev/null; rmdir "$top"' EXIT
-case $1 in
-*:*) LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "ro,lowerdir=$1" overlay "$top" ;;
-*) mount --bind "$1" "$top" ;;
-esac
-[ -e "$top$2" ] || [ -L "$top$2" ] || { echo absent; exit; }
-[ -f "$top$2" ] && [ ! -L "$top$2" ] || { echo other; exit; }
-[ "$(stat -c %s -- "$top$2")" -le "$3" ] || { echo large; exit; }
-echo text
-cat -- "$top$2"
-"""
-"""Run in mounts of its own: the layers one above the other, as the engine shows them to a container.
-
-Their names are relative, since mount(2) takes a page of them; fsconfig(2), which mount(8) prefers, 256 characters.
-"""
 
 
 def image(name: str) -> Image:
@@ -41,10 +20,8 @@ def image(name: str) -> Image:
     return Image(name_of("image", name))
 
 
-class Image(Object):
+class Image(Contents):
     """An image by its reference.  Each method makes a condition."""
-
-    kind = "image"
 
     def layers(self, count: int | None = None, *, at_most: int | None = None) -> Condition:
         """It has so many layers (*count*), or *at_most* so many.  Empty ones, of metadata alone, do not count."""
@@ -63,7 +40,7 @@ class Image(Object):
         name_of("image", other)
 
         def see(facts: Facts, found: Found) -> Seen:
-            has, base = _layers(found), _layers(facts.image(other))
+            has, base = _layers(found), _layers(facts.meant(other))
             shared = next(
                 (n for n, pair in enumerate(zip(has, base, strict=False)) if pair[0] != pair[1]), None
             )
@@ -82,26 +59,11 @@ class Image(Object):
         name_of("image", to)
 
         def see(facts: Facts, found: Found) -> Seen:
-            more = ByteSize(found["Size"] - facts.image(to)["Size"])
+            more = ByteSize(found["Size"] - facts.meant(to)["Size"])
             told = f"{ByteSize(-more).rounded()} less" if more < 0 else more.rounded()
             return Seen(told, ok=more <= limit)
 
         return self._that(f"size added to {to}", f"{limit} at most", see, also=[("image", to)])
-
-    def same_file(self, at: str, *, as_in: str) -> Condition:
-        """Its file *at* this path holds the same text as that of the image *as_in*.  Needs the engine's host."""
-        place = path(at)
-        name_of("image", as_in)
-
-        def see(facts: Facts, found: Found) -> Seen:
-            own, other = _file(facts, found, place), _file(facts, facts.image(as_in), place)
-            if own is None or other is None:
-                return Seen("no text", ok=False)
-            return Seen("the same text" if own == other else "another text", ok=own == other)
-
-        return self._that(
-            f"file {place} compared with {as_in}", "the same text", see, also=[("image", as_in)]
-        )
 
     def same_as(self, other: str) -> Condition:
         """It is the very image that *other* names too."""
@@ -125,14 +87,18 @@ class Image(Object):
 
         return self._that(f"digest compared with {other}", "the same", see, also=[("image", other)])
 
-    def has_file(
-        self, at: str, *, contains: str | None = None, equals: str | None = None, absent: bool = False
-    ) -> Condition:
-        """Its file *at* this path is there, or holds a text, or is a text, or is not there.  Needs the engine's host."""
-        place, wanted = path(at), Wanted.checked(contains, equals, absent)
-        return self._that(
-            f"file {place}", str(wanted), lambda facts, found: wanted.seen(lambda: _file(facts, found, place))
-        )
+    def photographed(self, container: str) -> Condition:
+        """It was made by ``docker commit`` from the container of this name, as it is now."""
+        name_of("container", container)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            acts = [each for each in facts.happened(facts.container(container)) if each.action == "commit"]
+            if not acts:
+                return Seen("no commit of it", ok=False)
+            taken = any(each.attributes.get("imageID") == found["Id"] for each in acts)
+            return Seen("this image" if taken else "another image", ok=taken)
+
+        return self._that(f"made of {container}", "this image", see, also=[("container", container)])
 
     def label(self, name: str, value: str) -> Condition:
         """It has this label with this value."""
@@ -226,23 +192,3 @@ def _layers(found: Found) -> list[str]:
 
 def _digests(found: Found) -> set[str]:
     return {name.partition("@")[2] for name in found.get("RepoDigests") or []}
-
-
-def _file(facts: Facts, found: Found, at: str) -> str | None:
-    host, driver = facts.engine.host, found.get("GraphDriver") or {}
-    if not host.available:
-        raise NotReadable(host.reason)
-    if driver.get("Name") != "overlay2":
-        raise NotReadable(f"the engine keeps images by {driver.get('Name')}")
-    data = driver["Data"]
-    root = posixpath.dirname(posixpath.dirname(data["UpperDir"]))
-    folders = f"{data['UpperDir']}:{data.get('LowerDir') or ''}".rstrip(":").replace(f"{root}/", "")
-    command = ["unshare", "--mount", "sh", "-c", _IN_LAYERS, root, folders, at, str(MOST)]
-    with facts.answering():
-        said = facts.once(("image file", found["Id"], at), lambda: host.run(command).stdout)
-    kind, _, content = str(said).partition("\n")
-    if kind == "absent":
-        raise Missing("absent")
-    if kind == "large":
-        raise NotReadable(f"it has more than {MOST} bytes")
-    return content if kind == "text" else None

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from labkit.engine.catalogue import catalogue
+from labkit.engine.images import stored
 from labkit.engine.references import reference
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import NEVER, Condition, Seen
-from labkit.lab.conditions.facts import ANY, Facts, Key
-from labkit.lab.conditions.wanted import name_of
+from labkit.lab.conditions.base import NEVER, OFTEN, Condition, Seen
+from labkit.lab.conditions.facts import ANY, Facts, Found, Key
+from labkit.lab.conditions.wanted import name_of, text
+from labkit.observe.containers import moment
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["any_of", "nothing_else", "standing"]
+__all__ = ["any_of", "in_turn", "nothing_else", "originals", "standing"]
 
 
 def nothing_else(
@@ -70,6 +73,16 @@ def standing(engine: Engine) -> frozenset[Key]:
     return frozenset((kind, id_) for kind in _LISTS for _, id_ in _LISTS[kind](facts))
 
 
+def originals(engine: Engine) -> dict[str, str]:
+    """By reference, the id of each image that the lab begins with.
+
+    On a private engine that is taken up again a name may have been moved: there the store tells which image was meant.
+    """
+    if not engine.owned:
+        return {name: row.split()[-1] for name, row in _images(Facts(engine))}
+    return {each.tag: found.id for each in catalogue().values() if (found := stored(each.name))}
+
+
 def _containers(facts: Facts) -> Iterator[tuple[str, str]]:
     for row in facts.listed("containers", all=True):
         # its own name has one slash, one that a link gave it has two; it has none while it is removed
@@ -101,6 +114,32 @@ _LISTS: dict[str, Callable[[Facts], Iterator[tuple[str, str]]]] = {
     "image": _images,
 }
 """By kind: the name and the id of each that there is."""
+
+
+def in_turn(*lines: str, by: Sequence[str]) -> Condition:
+    """The containers *by* ran at the same time, and the last line of each is another one of these *lines*."""
+    names = [name_of("container", name) for name in _names(by)]
+    wanted = sorted(text("line of a log", line) for line in lines)
+    if len(set(names)) < 2 or len(names) != len(wanted):
+        raise UsageError("which lines, by whom?", seen=f"{lines}, {by}", expected="a line for each container")
+
+    def look(facts: Facts) -> Seen:
+        found = [facts.container(name) for name in names]
+        said = [(facts.said(each) or ["nothing"])[-1][:80] for each in found]
+        told = ", ".join(said) + ("" if _together(found) else ", one after the other")
+        return Seen(told, ok=sorted(said) == wanted and _together(found))
+
+    keys = frozenset(("container", name) for name in names)
+    expected = f"{', '.join(wanted)} in some order, at the same time"
+    return Condition(f"last lines of {', '.join(names)}", expected, keys, look, OFTEN)
+
+
+def _together(found: Iterable[Found]) -> bool:
+    """Whether there was a moment at which all of them ran."""
+    states = [each["State"] for each in found]
+    began = [moment(state["StartedAt"]) for state in states]
+    ended = [moment(state["FinishedAt"]) for state in states if not state["Running"]]
+    return all(start and (end is None or start < end) for start in began for end in ended or [None])
 
 
 def any_of(*conditions: Condition) -> Condition:

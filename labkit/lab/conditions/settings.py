@@ -13,7 +13,7 @@ from labkit.lab.conditions.facts import Facts, Found
 from labkit.lab.conditions.wanted import name_of, number, one_of, path, quantity, text
 from labkit.observe.quantities import ByteSize, CPUs
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "mounted"]
 
 POLICIES = ("no", "on-failure", "always", "unless-stopped")
 
@@ -73,10 +73,13 @@ class Settings(Object):
         folder = path(at)
 
         def see(facts: Facts, found: Found) -> Seen:
-            there = {each.at: each for each in _mounts(found)}.get(folder)
-            return Seen(
-                str(there) if there else "nothing is mounted there", ok=bool(there and wanted.fits(there))
-            )
+            every = list(_mounts(found))
+            there = next((each for each in every if each.at == folder), None)
+            if there is None:
+                return Seen("nothing is mounted there", ok=False)
+            leak = next((each.at for each in every if there.leaks(each)), None) if read_only else None
+            told = str(there) + (f", and writable at {leak}" if leak else "")
+            return Seen(told, ok=wanted.fits(there) and not leak)
 
         return self._that(f"mount at {folder}", str(wanted), see)
 
@@ -95,13 +98,13 @@ class Settings(Object):
         return self._that("networks", name, see, also=[("network", name)])
 
     def made_from(self, image: str) -> Condition:
-        """It was made from the image that *image* names now."""
+        """It was made from the image that *image* meant when the lab began; of those made since, from what it names now."""
         name_of("image", image)
 
         def see(facts: Facts, found: Found) -> Seen:
-            wanted, used = facts.image(image)["Id"], found["Config"]["Image"]
+            wanted, used = facts.meant(image)["Id"], str(found["Config"]["Image"])
             same = found["Image"] == wanted
-            return Seen(used if same or used != image else f"an earlier {used}", ok=same)
+            return Seen(used if same or used != image else f"another {used}", ok=same)
 
         return self._that("image", image, see, also=[("image", image)])
 
@@ -125,11 +128,13 @@ class Settings(Object):
         return self._that("init process", "the engine's", see)
 
     def root_read_only(self) -> Condition:
-        """Its root file system cannot be written."""
+        """Its root file system cannot be written, and it has no right to change that."""
 
         def see(facts: Facts, found: Found) -> Seen:
-            sealed = bool(found["HostConfig"].get("ReadonlyRootfs"))
-            return Seen("read-only" if sealed else "writable", ok=sealed)
+            if not found["HostConfig"].get("ReadonlyRootfs"):
+                return Seen("writable", ok=False)
+            mighty = _may_mount(found["HostConfig"])
+            return Seen("read-only" + (", but it may mount it anew" if mighty else ""), ok=not mighty)
 
         return self._that("root file system", "read-only", see)
 
@@ -190,6 +195,12 @@ class Settings(Object):
         return self._that(f"label {name}", repr(value), see)
 
 
+def _may_mount(host: dict[str, Any]) -> bool:
+    """Whether a container with these settings has CAP_SYS_ADMIN, which is what mount(2) asks for."""
+    added = {str(each).upper().removeprefix("CAP_") for each in host.get("CapAdd") or []}
+    return bool(host.get("Privileged")) or bool(added & {"ALL", "SYS_ADMIN"})
+
+
 def _limits(found: Found) -> dict[str, Any]:
     """What limits the container, None where nothing does.  CPUs come as a number, or as a quota of a period."""
     host = found["HostConfig"]
@@ -217,6 +228,10 @@ class _Mount:
     def fits(self, there: _Mount) -> bool:
         return self.what in (there.what, "a mount") and self.read_only in (None, there.read_only)
 
+    def leaks(self, other: _Mount) -> bool:
+        """Whether what is read-only here can be written through the *other* mount."""
+        return bool(self.read_only) and self.what == other.what != "tmpfs" and not other.read_only
+
     def __str__(self) -> str:
         return self.what + {None: "", True: ", read-only", False: ", writable"}[self.read_only]
 
@@ -226,6 +241,11 @@ def _mounts(found: Found) -> Iterable[_Mount]:
         yield _Mount(_what(each), not each["RW"], posixpath.normpath(each["Destination"]))
     for at, options in (found["HostConfig"].get("Tmpfs") or {}).items():
         yield _Mount("tmpfs", "ro" in options.split(","), posixpath.normpath(at))
+
+
+def mounted(found: Found) -> list[tuple[str, str]]:
+    """The paths at which something is mounted in the container *found*, and what; the deepest first."""
+    return sorted(((each.at, each.what) for each in _mounts(found)), reverse=True)
 
 
 def _what(mount: dict[str, Any]) -> str:
