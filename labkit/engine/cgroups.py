@@ -272,7 +272,7 @@ def is_empty(folder: Path) -> bool:
     return False
 
 
-def remove(folder: Path, deadline: float = 3.0) -> bool:
+def remove(folder: Path, deadline: float = 10.0) -> bool:
     """Remove an engine's folder with all below it, waiting up to *deadline* seconds for its last process to be gone."""
     end = time.monotonic() + deadline
     if folder.suffix == ".scope":
