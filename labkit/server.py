@@ -42,6 +42,9 @@ FIRST_PAGE = "lab/tree/notebooks/00-start-here.ipynb"
 PORT = 8888
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
+STYLE = ".jp-RenderedSVG img { max-width: 100%; min-width: min(560px, 100vw); height: auto; }"
+"""A picture that a notebook was committed with is an image: it shrinks with the window, as that of a cell that was run does."""
+
 
 @dataclass(frozen=True)
 class RunningLab:
@@ -171,12 +174,14 @@ def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[Running
 
 def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subprocess.Popen[bytes]:
     home = paths.home() / "jupyter"
-    (home / "settings").mkdir(parents=True, exist_ok=True)
-    for plugin, values in SETTINGS.items():
-        file = home / "settings" / (plugin.replace(":", "/") + ".jupyterlab-settings")
+    files = {
+        home / "settings" / (plugin.replace(":", "/") + ".jupyterlab-settings"): json.dumps(values)
+        for plugin, values in SETTINGS.items()
+    }
+    for file, content in {**files, home / "config/custom/custom.css": STYLE}.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            file.write_text(json.dumps(values), encoding="utf-8")
+            file.write_text(content, encoding="utf-8")
     trust.sign(ROOT / "notebooks", Path(paths.jupyter_environ()["JUPYTER_DATA_DIR"]))
     environment = {
         **os.environ,
@@ -195,6 +200,7 @@ def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subproce
             f"--ServerApp.root_dir={ROOT}",
         ),
         "--LabApp.expose_app_in_browser=True",  # window.jupyterapp: how a browser test asks whether all is ready
+        "--LabApp.custom_css=True",
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]
     # a session of its own: Ctrl-C is for us, and we end it in good order

@@ -15,18 +15,19 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from tests.notebooks import PAGES, ROOT
 from tests.test_lab_server import Lab, gone
 
-__all__ = ["CHROMIUM", "SHOTS", "Tab", "browser", "contrasts", "lab", "notebook", "opened"]
+__all__ = ["CHROMIUM", "SHOTS", "VIEWPORT", "Tab", "browser", "contrasts", "lab", "notebook", "opened"]
 
 CHROMIUM = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
 SHOTS = ROOT / "test-results"
+VIEWPORT: ViewportSize = {"width": 1280, "height": 900}
 SECONDS = 180
 """For what is certain to come, on a machine that is busy."""
 
@@ -207,7 +208,7 @@ def notebook(name: str, cells: Sequence[nbformat.NotebookNode]) -> Iterator[Path
 @contextmanager
 def opened(browser: Browser, lab: Lab, path: Path, theme: str = "light") -> Iterator[Tab]:
     """A *tab* with the notebook of *path*, for a while; its kernel ends with it."""
-    tab = Tab(browser.new_page(viewport={"width": 1280, "height": 900}), lab)
+    tab = Tab(browser.new_page(viewport=VIEWPORT), lab)
     tab.open(path)
     tab.paint(theme)
     yield tab

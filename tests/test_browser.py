@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from labkit.lab.notebooks.book import load
-from tests.browser import SHOTS, Tab, contrasts, notebook, opened
+from tests.browser import SHOTS, VIEWPORT, Tab, contrasts, notebook, opened
 from tests.notebooks import PAGES, ROOT
 from tests.test_lab_server import Lab
 
@@ -31,6 +31,7 @@ OWN = {
     "changed": "!docker run -d --name {name}-c --memory 64m {image} sleep 1000\nlab.changed()",
     "trace": 'lab.trace(f"docker run -d --name {name}-t -p 8080:80 {image} sleep 1000")',
     "layers": 'lab.layers(f"{name}-c")',
+    "committed": 'from IPython.display import SVG\nSVG(lab.layers(f"{name}-c").svg)',
     "network": "lab.network_map()",
     "usage": 'lab.usage(f"{name}-c")',
     "timeline": "lab.timeline()",
@@ -208,7 +209,7 @@ def test_a_restart_of_the_kernel_keeps_progress_and_engine(tab: Tab) -> None:
 
 
 def test_every_view_is_shown(tab: Tab) -> None:
-    """What changed, the three views of a command, and each picture."""
+    """What changed, the three views of a command, and each picture, whole in a narrow window too."""
     tab.run("changed")
     expect(cell(tab, "changed").get_by_role("row").filter(has_text="container ada-c").first).to_be_visible()
     tab.shoot("changed", "changed")
@@ -220,11 +221,14 @@ def test_every_view_is_shown(tab: Tab) -> None:
         views.nth(number).click()
         expect(panel).to_contain_text(words)
         tab.shoot(f"trace-{number}", "trace")
-    for view in ("layers", "network", "usage", "timeline"):
+    for view in ("layers", "committed", "network", "usage", "timeline"):
         tab.run(view)
-        expect(cell(tab, view).locator(".jp-OutputArea-output :is(svg[role=img], img)")).to_be_visible()
+        picture = cell(tab, view).locator(".jp-OutputArea-output :is(svg[role=img], img)")
+        expect(picture).to_be_visible()
         if view == "usage":
             expect(cell(tab, view).locator("svg[aria-label*='readings']")).to_have_count(0)  # there are some
+        if view in ("layers", "committed"):
+            whole_when_narrow(tab, picture)
         tab.shoot(view, view)
 
 
@@ -236,6 +240,15 @@ def test_a_lab_runs_from_top_to_bottom(path: Path, theme: str, browser: Browser,
         SHOTS.mkdir(exist_ok=True)
         tab.page.screenshot(path=SHOTS / f"{path.stem}-{theme}.png")
         assert tab.errors == []
+
+
+def whole_when_narrow(tab: Tab, picture: Locator) -> None:
+    """The *picture* becomes as wide as the place where it is shown."""
+    tab.page.set_viewport_size({"width": 700, "height": 900})
+    tab.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    place = "picture => picture.getBoundingClientRect().width <= picture.closest('.jp-OutputArea-output').clientWidth"
+    tab.page.wait_for_function(place, arg=picture.element_handle())
+    tab.page.set_viewport_size(VIEWPORT)
 
 
 def readable(box: Locator) -> None:
