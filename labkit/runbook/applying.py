@@ -152,8 +152,8 @@ class _Application:
         start = time.monotonic()
         result: dict[str, Any] = {}
         kind = "action-done"
-        if index in self.began and action.holds(self.engine):
-            self.since = past.last if past else ""
+        if past and index in self.began and action.came_about(self.engine, past.last):
+            self.since = past.last
             kind = "action-skipped"  # its effect is there already
         else:
             _check(self.engine, action, self._touched())

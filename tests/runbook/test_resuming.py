@@ -27,6 +27,8 @@ from labkit.engine import Engine, images
 from labkit.engine.processes import Process
 from labkit.errors import Refused
 from labkit.faults import volumes
+from labkit.observe.events import engine_time
+from labkit.runbook.actions import restarts
 from labkit.runbook.execution import Order, clear_away
 from labkit.runbook.journal import Entry, Journal
 
@@ -48,8 +50,8 @@ class Book:
         return {name: str(value).replace("FOLDER", str(folder)) for name, value in self.given.items()}
 
 
-def three(folder: Path) -> str:
-    """A runbook of three actions, written to *folder*."""
+def acting(folder: Path, stem: str, names: tuple[str, ...], action: str) -> str:
+    """A runbook that does *action* (code that makes one of ``each``) to the containers *names*, written to *folder*."""
     sources = [
         "## Parameters",
         "apply: bool = False  # carry the plan out",
@@ -57,12 +59,12 @@ def three(folder: Path) -> str:
         "from labkit.runbook.verification import Verification\n"
         "p = runbook.check(globals())\nengine = labkit.open_engine('attach').use()",
         "## Evidence",
-        "seen = [observe.container(engine, name) for name in ('one', 'two', 'three')]\n"
+        f"seen = [observe.container(engine, name) for name in {names}]\n"
         "down = [each for each in seen if not each.running]\n"
-        "finding = Finding(diagnosis='down', object='three', code='down' if down else 'up', title='They are down.',\n"
+        "finding = Finding(diagnosis='down', object='them', code='down' if down else 'up', title='They are down.',\n"
         "                  confidence='certain', incident=bool(down), evidence=())\nfinding",
         "## Plan",
-        "plan = runbook.Plan.of(*map(runbook.start_again, seen))\nplan",
+        f"plan = runbook.Plan.of(*({action} for each in seen))\nplan",
         "## Apply",
         "applied = plan.apply(engine) if p.apply else plan.wait()\napplied",
         "verified = Verification(ok=True) if applied.done else Verification()\n"
@@ -71,11 +73,16 @@ def three(folder: Path) -> str:
     make = {True: nbformat.v4.new_markdown_cell, False: nbformat.v4.new_code_cell}
     cells = [make[source.startswith("## ")](source) for source in sources]
     cells[1].metadata["tags"] = ["parameters"]
-    path = folder / "three-actions.ipynb"
+    path = folder / f"{stem}.ipynb"
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    metadata = {"kernelspec": spec, "labkit": {"title": "Three actions"}}
+    metadata = {"kernelspec": spec, "labkit": {"title": "Acting"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
     return str(path)
+
+
+def three(folder: Path) -> str:
+    """A runbook of three actions, written to *folder*."""
+    return acting(folder, "three-actions", ("one", "two", "three"), "runbook.start_again(each)")
 
 
 def _make_three(engine: Engine, folder: Path) -> None:
@@ -343,6 +350,64 @@ def test_the_daemon_restarts_in_between(
 
 
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_a_restart_that_is_under_way_is_not_asked_for_again(
+    module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run is killed while the engine waits for the process to end; who resumes it waits too, and it was restarted once."""
+    engine = module_engine
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    clear(engine)
+    stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
+    engine.client.containers.run(
+        "busybox:lab", stubborn, name="one", detach=True, labels=labels.ours(engine.id)
+    )
+    once = Counter({("container", "one", "restart"): 1})
+    action = "runbook.restart(each, 'it has to', patience=60)"
+    book = Book(lambda folder: acting(folder, "restart", ("one",), action), {}, lambda *_: None, dict(once))
+    since = time.time()
+    folder = cut_off(book, engine, tmp_path, "during action-started 1 runner")
+    assert (folder / "killed").exists() and not done(engine, since, book), "killed in the middle"
+    with ThreadPoolExecutor(1) as threads:
+        resumed = threads.submit(in_process, _resume, str(folder))
+        while not resumed.done() and len(applying(folder)) < 2:
+            time.sleep(0.05)
+        time.sleep(2)  # in which a run that does not wait asks for it again
+        engine.client.api.kill("one")
+        assert resumed.result() == 0
+    assert done(engine, since, book) == once
+    assert [entry.kind for entry in Journal.open(folder).entries() if entry.kind.startswith("action-")] == [
+        "action-started",
+        "action-skipped",
+    ]
+    clear(engine)
+
+
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+def test_whether_a_restart_came_about_is_told_by_the_engine(
+    module_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It did when the process is a later one, also one that has ended; it did not when nothing was done; half is refused."""
+    engine = module_engine
+    clear(engine)
+    web = engine.client.containers.run("busybox:lab", ["sleep", "1000"], name="web", init=True, detach=True)
+    action = runbook.restart(observe.container(engine, "web"), "it has to", patience=0)
+    monkeypatch.setattr(restarts, "LONGEST", 0)
+    monkeypatch.setattr(restarts, "TAKEN_UP", 0)
+    since = engine_time(engine)
+    assert not action.came_about(engine, since), "nothing was done to it"
+    web.stop()
+    with pytest.raises(Refused, match=r"cut off in the middle of: restart container web\n.*it is exited"):
+        action.came_about(engine, since)
+    web.start()
+    assert action.came_about(engine, since)
+    web.kill()
+    assert action.came_about(engine, since), "it has ended since"
+    assert not action.came_about(engine, engine_time(engine)), "all of that was before"
+    web.remove(force=True)
+    assert not action.came_about(engine, since), "it is gone"
+
+
+@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 def test_what_a_killed_run_left_is_cleared_away(module_engine: Engine, tmp_path: Path) -> None:
     """The processes of its kernel's session and a container that worked for its action are ended; nothing else is."""
     engine = module_engine
@@ -368,6 +433,15 @@ def test_what_a_killed_run_left_is_cleared_away(module_engine: Engine, tmp_path:
         stranger.kill()
         stranger.wait()
     clear(engine)
+
+
+def applying(folder: Path) -> list[Entry]:
+    """How often a run has come to the cell that applies its plan."""
+    return [
+        e
+        for e in Journal.open(folder).entries()
+        if e.kind == "step-started" and e.facts["section"] == "Apply"
+    ]
 
 
 def session(leader: int) -> list[int]:

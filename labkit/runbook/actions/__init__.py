@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabkitError
-from labkit.runbook.actions import caches, containers, images, jobs, networks, volumes
+from labkit.runbook.actions import caches, containers, images, jobs, networks, restarts, volumes
 from labkit.runbook.actions.base import Action, Change, Effect, Verb
 from labkit.runbook.actions.caches import remove_build_cache
-from labkit.runbook.actions.containers import raise_memory, remove_container, restart, start_again, stop
+from labkit.runbook.actions.containers import raise_memory, remove_container, start_again, stop
 from labkit.runbook.actions.images import remove_image
 from labkit.runbook.actions.jobs import run_job
 from labkit.runbook.actions.networks import remove_network
+from labkit.runbook.actions.restarts import restart
 from labkit.runbook.actions.unused import remove_unused
 from labkit.runbook.actions.volumes import compare_volume, copy_in, copy_out, create_volume, remove_volume
 
@@ -48,6 +49,7 @@ __all__ = [
 
 VERBS: dict[tuple[str, str], Verb] = {
     **containers.VERBS,
+    **restarts.VERBS,
     **jobs.VERBS,
     **images.VERBS,
     **volumes.VERBS,

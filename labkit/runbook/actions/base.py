@@ -103,6 +103,16 @@ class Action(BaseModel):
 
         return VERBS[self.kind, self.verb].holds(engine, self)
 
+    def came_about(self, engine: Engine, since: str) -> bool:
+        """Whether it was carried out, of one that was cut off after it had begun at *since*, by the engine's clock.
+
+        What is still under way is waited for.  Raises `Refused` when nobody can tell.
+        """
+        from labkit.runbook.actions import VERBS
+
+        verb = VERBS[self.kind, self.verb]
+        return verb.came_about(engine, self, since) if verb.came_about else verb.holds(engine, self)
+
     @property
     def lasts(self) -> bool:
         """Whether its effect stays for `holds` to see until somebody undoes it."""
@@ -127,10 +137,12 @@ class Verb:
 
     *perform* returns what is worth keeping about it, such as a checksum.  It can be called again after a
     crash in the middle of it, if the action is *repeatable*.  It *lasts* when what *holds* looks at changes
-    only if somebody undoes it.
+    only if somebody undoes it.  *came_about* is asked in place of *holds* of an action that was cut off, with the time (by
+    the engine's clock) after which it began: where being asked twice would be doing it twice, it waits until that is clear.
     """
 
     perform: Callable[[Engine, Action], dict[str, Any]]
     holds: Callable[[Engine, Action], bool]
     lasts: bool = False
     repeatable: Callable[[Action], bool] = lambda action: True
+    came_about: Callable[[Engine, Action, str], bool] | None = None

@@ -1,4 +1,4 @@
-"""What can be done to a container: update, start, stop, restart, remove."""
+"""What can be done to a container: update, start, stop, remove."""
 
 from __future__ import annotations
 
@@ -14,16 +14,27 @@ from labkit.runbook.actions.base import Action, Effect, Verb, changes, effects
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["VERBS", "raise_memory", "remove_container", "restart", "start_again", "stop"]
+__all__ = [
+    "JOINS",
+    "PATIENCE",
+    "STOPS",
+    "VERBS",
+    "effects_on",
+    "raise_memory",
+    "relies",
+    "remove_container",
+    "start_again",
+    "stop",
+]
 
 NO_SWAP_LIMIT = -1
 PATIENCE = 10
 """Seconds that a stop waits for the process before it is killed, unless told otherwise."""
 _BETWEEN = 5.0
 """Seconds for which an update is tried on a container that ends and starts all the time."""
-_JOINS = ("network connect",)
+JOINS = ("network connect",)
 _ENDS = ("die", "network disconnect")
-_STOPS = ("kill", "unpause", *_ENDS)
+STOPS = ("kill", "unpause", *_ENDS)
 _LATE = ("stop", *_ENDS)
 """What may still be told of an end that the plan has seen already: ``die`` comes after the state is written."""
 
@@ -61,9 +72,9 @@ def raise_memory(of: observe.Container, to: ByteSize | None = None) -> Action | 
         changes=changes(*changed),
         undo=f"{undo} {of.name}",
         arguments=arguments,
-        relies_on=_relies(of, "memory", "memory_swap"),
+        relies_on=relies(of, "memory", "memory_swap"),
         # who restarts it is the engine, at any moment
-        effects=_effects(of, ("update",), ("start", *_JOINS, *_ENDS) if lives_on else ()),
+        effects=effects_on(of, ("update",), ("start", *JOINS, *_ENDS) if lives_on else ()),
     )
 
 
@@ -82,9 +93,9 @@ def start_again(of: observe.Container, *, stopped: bool = False) -> Action | Non
         reason="it was up before" if stopped else "it is down",
         changes=changes(("status", "exited" if stopped else of.status, "running")),
         undo="" if of.auto_remove else f"docker stop {of.name}",
-        relies_on=_relies(of, "status", "started_at", *(() if stopped else ("finished_at",))),
+        relies_on=relies(of, "status", "started_at", *(() if stopped else ("finished_at",))),
         # whether it stays up is for the verification to say
-        effects=_effects(of, ("start",), (*_JOINS, *_LATE)),
+        effects=effects_on(of, ("start",), (*JOINS, *_LATE)),
         always=stopped,
     )
 
@@ -103,23 +114,8 @@ def stop(of: observe.Container, reason: str, patience: int = PATIENCE) -> Action
         changes=changes(("status", of.status, "removed" if of.auto_remove else "exited")),
         undo=_started_again(of),
         arguments={"timeout": patience},
-        relies_on=_relies(of, "status", "started_at"),
-        effects=_effects(of, (*(("die",) if of.running else ()), "stop", *goes), _STOPS),
-    )
-
-
-def restart(of: observe.Container, reason: str, patience: int = PATIENCE) -> Action:
-    """Stop a container if it is up, with *patience* in seconds, and start it.  What it held in memory is lost."""
-    return Action(
-        verb="restart",
-        kind="container",
-        id=of.id,
-        name=of.name,
-        reason=reason,
-        changes=changes(("process", of.status, "a new one")),
-        arguments={"timeout": patience},
-        relies_on=_relies(of, "status", "started_at"),
-        effects=_effects(of, ("start", "restart"), ("stop", *_STOPS, *_JOINS)),
+        relies_on=relies(of, "status", "started_at"),
+        effects=effects_on(of, (*(("die",) if of.running else ()), "stop", *goes), STOPS),
     )
 
 
@@ -139,12 +135,12 @@ def remove_container(of: observe.Container, reason: str, *, even_running: bool =
         reason=reason,
         changes=changes(("container", of.status, "removed")),
         arguments={"force": up},
-        relies_on=_relies(of, "status", "finished_at"),
-        effects=_effects(of, ("destroy",), _STOPS if up else _LATE),
+        relies_on=relies(of, "status", "finished_at"),
+        effects=effects_on(of, ("destroy",), STOPS if up else _LATE),
     )
 
 
-def _effects(of: observe.Container, needed: tuple[str, ...], may: tuple[str, ...]) -> tuple[Effect, ...]:
+def effects_on(of: observe.Container, needed: tuple[str, ...], may: tuple[str, ...]) -> tuple[Effect, ...]:
     """Those on the container; one that was run with ``--rm`` takes its volumes without a name along."""
     if not (of.auto_remove and "die" in (*needed, *may)):
         return effects("container", of.id, of.name, needed, may)
@@ -161,7 +157,8 @@ def _started_again(of: observe.Container) -> str:
     return f"docker start {of.name}" + (f" && docker pause {of.name}" if of.status == "paused" else "")
 
 
-def _relies(of: observe.Container, *names: str) -> dict[str, Any]:
+def relies(of: observe.Container, *names: str) -> dict[str, Any]:
+    """The facts *names* of a container, as an action relies on them."""
     return {name: facts.plain(getattr(of, name)) for name in names}
 
 
@@ -224,18 +221,6 @@ def _stopped(engine: Engine, action: Action) -> bool:
     return bool(not now["exists"] or now["status"] not in ("running", "paused", "restarting"))
 
 
-def _restart(engine: Engine, action: Action) -> dict[str, Any]:
-    engine.client.api.restart(action.id, **action.arguments)
-    return {}
-
-
-def _restarted(engine: Engine, action: Action) -> bool:
-    now = facts.read(engine, "container", action.id)
-    return bool(
-        now["exists"] and now["status"] == "running" and now["started_at"] != action.relies_on["started_at"]
-    )
-
-
 def _remove(engine: Engine, action: Action) -> dict[str, Any]:
     engine.client.api.remove_container(action.id, v=False, **action.arguments)
     return {}
@@ -249,6 +234,5 @@ VERBS = {
     ("container", "update"): Verb(_update, _updated, lasts=True),
     ("container", "start"): Verb(_start, _started),
     ("container", "stop"): Verb(_stop, _stopped, lasts=True),
-    ("container", "restart"): Verb(_restart, _restarted),
     ("container", "remove"): Verb(_remove, _removed, lasts=True),
 }

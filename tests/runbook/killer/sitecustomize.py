@@ -1,13 +1,15 @@
 """Ends a process of a run at one exact place: imported by every Python that has this folder in ``PYTHONPATH``.
 
-``LABKIT_TEST_KILL`` is ``before|after KIND NUMBER runner|kernel``: when the *NUMBER*-th entry of that kind is
-about to be written, or has been, the runner or the kernel is ended with SIGKILL.
+``LABKIT_TEST_KILL`` is ``before|after|during KIND NUMBER runner|kernel``: when the *NUMBER*-th entry of that kind is
+about to be written, or has been, or when the engine then tells that it sends a signal, the runner or the kernel is ended with
+SIGKILL.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,18 @@ def _end(victim: str, journal: Journal) -> None:
     os.kill(pids[victim], signal.SIGKILL)
 
 
+def _end_during(victim: str, journal: Journal) -> None:
+    import docker
+
+    told = docker.from_env().api.events(filters={"event": "kill"})  # from now on
+
+    def wait() -> None:
+        next(told)
+        _end(victim, journal)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _armed(when: str, kind: str, number: int, victim: str) -> Any:
     write = Journal.write
 
@@ -34,6 +48,8 @@ def _armed(when: str, kind: str, number: int, victim: str) -> Any:
         entry = write(self, what, **facts)
         if hit and when == "after":
             _end(victim, self)
+        if hit and when == "during":
+            _end_during(victim, self)
         return entry
 
     return armed
