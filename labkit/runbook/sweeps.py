@@ -1,8 +1,10 @@
 """Where secrets are learned: from what the containers and images of an engine carry, and from its clients' credentials.
 
 For a run this happens in the background while its kernel starts; whatever is masked waits for it.  What a cell
-creates is learned before anything is written that came after it (`look_again`).  Of an object that is gone again by
-then, such as a container that was run with ``--rm``, nothing is learned: there only shapes are masked.
+creates is learned before anything is written that came after it (`look_again`); and a container as soon as the engine
+tells that it was created, since one that is run with ``--rm`` may be gone by then.  Of one that is gone before it could be
+looked at, and of an image that is made and removed by one cell, nothing is learned: there only shapes are masked.  Events name
+no variables, so nobody can learn them later.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.runbook.newcomers import Newcomers
 from labkit.runbook.redaction import Secrets, known
 from labkit.runbook.sharing import PATIENCE, VARIABLE, Shared
 
@@ -38,10 +41,16 @@ class Learning:
         self._shared, self._seen = shared, set[str]()
         self._where = {"url": url, "context": None if url else context}
         self._engine: Engine | None = None
+        self._newcomers: Newcomers | None = None
         self.found = ""
         shared.begin()
         self._thread = threading.Thread(target=self._look, name="secrets", daemon=True)
         self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is looking at the engine now; whatever is masked waits for it."""
+        return self._shared.busy
 
     def again(self) -> None:
         """Learn what has come to the engine since; for the end of a run, before its files are written."""
@@ -53,7 +62,9 @@ class Learning:
 
     def close(self) -> None:
         """Let go of the engine.  What nothing has waited for is left to itself."""
-        if not self._thread.is_alive():
+        if self._newcomers:
+            self._newcomers.close()
+        if not (self._thread.is_alive() or (self._newcomers and self._newcomers.alive)):
             self._shared.close()
             if self._engine:
                 self._engine.close()
@@ -67,7 +78,18 @@ class Learning:
             with suppress(Exception):
                 self._engine = self._engine or open_engine("attach", **self._where)
                 self.found = f"{self._engine.url}, version {self._engine.client.version()['Version']}"
+                if not (self._newcomers and self._newcomers.alive):
+                    self._newcomers = Newcomers(self._engine, self._meet)
                 sweep(self._engine, seen=self._seen)
+        finally:
+            self._shared.end()
+
+    def _meet(self, id_: str) -> None:
+        """Learn what a container carries that has just been created; what is masked meanwhile waits for it."""
+        self._shared.begin()
+        try:
+            if self._engine and id_ not in self._seen:
+                _learn_object(known, self._engine.client.api.inspect_container, id_)
         finally:
             self._shared.end()
 
