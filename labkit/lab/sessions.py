@@ -114,7 +114,7 @@ class Session(Shown):
     def reset(self) -> None:
         """The pristine start of the lab: an engine as it was when it was opened for the first time, with its images ready.
 
-        The progress stays.  Raises `Refused` on a shared engine.
+        The progress stays.  Raises `Refused` on a shared engine, and `EngineUnreachable` for one that was closed.
         """
         self._reset()
         print("reset: the engine is as it was at the start of the lab")
