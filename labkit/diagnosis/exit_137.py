@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from labkit import observe
@@ -103,12 +103,20 @@ def explain(seen: Seen) -> Finding:
 def _by_one_clock(seen: Seen) -> Seen:
     """The kernel's kills at the engine's times.
 
-    A death tells the time of a kill only where every life is known: the kill could be of one that is forgotten.
+    A death tells the time of a kill only where every life is known: the kill could be of one that is forgotten.  What a busy
+    engine tells after the last death was before it.
     """
     if isinstance(seen.kernel, Unreadable):
         return seen
-    ooms = [event.at for event in seen.events if event.action == "oom"]
-    deaths = [event.at for event in seen.events if event.action == "die" and event.exit_code == SIGKILL + 128]
+    end = seen.container.finished_at
+
+    def at(event: observe.Event) -> datetime:
+        return event.at if end is None or seen.container.running else min(event.at, end)
+
+    ooms = [at(event) for event in seen.events if event.action == "oom"]
+    deaths = [
+        at(event) for event in seen.events if event.action == "die" and event.exit_code == SIGKILL + 128
+    ]
     complete = any(event.action == "create" for event in seen.events)
     return replace(seen, kernel=seen.kernel.aligned(ooms, deaths if complete else ()))
 
@@ -142,10 +150,10 @@ def _killed_under_present_limit(seen: Seen) -> bool:
 
 def _is_dying(seen: Seen) -> bool:
     """Whether the kernel has killed PID 1 already, and the engine has not noticed yet."""
-    start = seen.container.started_at
-    if not isinstance(seen.kernel, KernelLog) or start is None:
+    begin = _begin(seen, _last_life(seen))
+    if not isinstance(seen.kernel, KernelLog) or begin is None:
         return False
-    return any(kill.first for kill in seen.kernel.kills if kill.at >= start - CLOCKS)
+    return any(kill.first for kill in seen.kernel.kills if kill.at >= begin)
 
 
 def _limit_was_raised(memory: MemoryCounters | Unreadable) -> bool:
@@ -184,7 +192,7 @@ def _of_death(seen: Seen, life: Life, before: list[Evidence] | None = None) -> F
         return _finding(seen, _who_sent_it(seen, life), evidence, advice=_sigkill_advice(seen, life))
     if victim and victim.first is False:
         return _memory(seen, "oom-of-child", evidence, victim)
-    if victim or _memory_ran_out_at(life):
+    if victim or _memory_ran_out_at(seen, life):
         return _memory(seen, "undecided", evidence, victim, ("oom-of-pid-1", "oom-of-child"))
     return _without_a_cause(seen, life, evidence)
 
@@ -192,19 +200,34 @@ def _of_death(seen: Seen, life: Life, before: list[Evidence] | None = None) -> F
 def _victim(seen: Seen, life: Life) -> OomKill | None:
     """The kernel's last kill in the container just before this life ended; PID 1 goes before a child."""
     end = seen.container.finished_at
-    start = life.events[0].at if life.complete else seen.container.started_at
-    if not isinstance(seen.kernel, KernelLog) or end is None or start is None:
+    begin = _begin(seen, life)
+    if not isinstance(seen.kernel, KernelLog) or end is None or begin is None:
         return None
-    own = [kill for kill in seen.kernel.kills if start - CLOCKS <= kill.at <= end + CLOCKS]
+    own = [kill for kill in seen.kernel.kills if begin <= kill.at <= end + CLOCKS]
     first = [kill for kill in own if kill.first and end - kill.at < SLOW_END]
     just_before = [kill for kill in own if end - kill.at < AT_ONCE]
     return next(reversed(first or just_before), None)
 
 
-def _memory_ran_out_at(life: Life) -> bool:
-    """Whether an ``oom`` event came just before this life ended."""
-    death = life.death
-    return death is not None and any(death.at - event.at < AT_ONCE for event in life.named("oom"))
+def _begin(seen: Seen, life: Life) -> datetime | None:
+    """From when on a kill can be of this *life*.
+
+    A busy engine tells of a start when what it started may have died already, so it is what came before the start that
+    counts: the death of the life before, or the making.
+    """
+    if not life.complete:
+        return seen.container.started_at and seen.container.started_at - CLOCKS
+    start = life.events[0]
+    before = [e.at for e in seen.events if e.nano < start.nano and e.action in ("create", "die")]
+    return before[-1] + CLOCKS if before else start.at - CLOCKS
+
+
+def _memory_ran_out_at(seen: Seen, life: Life) -> bool:
+    """Whether an ``oom`` event came just before this life ended, which a busy engine may tell late."""
+    if life.death is None:
+        return False
+    end = min(life.death.at, seen.container.finished_at or life.death.at)
+    return any(end - event.at < AT_ONCE for event in life.named("oom"))
 
 
 def _who_sent_it(seen: Seen, life: Life) -> str:
@@ -268,7 +291,8 @@ def _memory_can_be_unrecorded(seen: Seen, life: Life) -> bool:
     """
     if isinstance(seen.kernel, Unreadable):
         return seen.container.oom_killed or seen.container.memory is not None
-    explained = life.named("oom") or any(kill.at >= life.events[0].at - CLOCKS for kill in seen.kernel.kills)
+    begin = _begin(seen, life)
+    explained = life.named("oom") or any(begin and kill.at >= begin for kill in seen.kernel.kills)
     return seen.container.oom_killed and not seen.container.running and not explained
 
 
@@ -305,7 +329,7 @@ def _last_life(seen: Seen) -> Life:
 
 def _leftover(seen: Seen, life: Life) -> list[Evidence]:
     """A remark where ``OOMKilled`` would mislead."""
-    if not seen.container.oom_killed or not life.complete or _memory_ran_out_at(life):
+    if not seen.container.oom_killed or not life.complete or _memory_ran_out_at(seen, life):
         return []
     what = "a process killed earlier in this life, not of this death"
     if seen.container.running:

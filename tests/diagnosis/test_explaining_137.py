@@ -64,6 +64,11 @@ def seen(container: Container = DEAD, events: EventLog | None = None, **given: A
     return Seen(container, events or log(), given.get("memory", NO_COUNTERS), given.get("kernel", CLEAN_LOG))
 
 
+def told(**at: float) -> EventLog:
+    """Events of one container with their exit code 137, each so many seconds after the death."""
+    return EventLog(tuple(event for action, when in at.items() for event in log(action, at=when)))
+
+
 OOM = replace(DEAD, oom_killed=True)
 SKEWED = (7.0, 290.0, -3.0)
 """Seconds by which the kernel's clock is behind: drift over weeks."""
@@ -72,6 +77,30 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         seen(OOM, log("start", "oom", "die"), kernel=kill(True)),
         "oom-of-pid-1",
         "certain",
+    ),
+    "a busy engine tells of start and end when PID 1 has died already": (
+        seen(OOM, told(create=-1, start=0.2, oom=0.3, die=2.5), kernel=kill(True)),
+        "oom-of-pid-1",
+        "certain",
+    ),
+    "a busy engine tells late of the end, and of nothing else": (
+        seen(DEAD, told(create=-3, start=-2, die=2.5), kernel=kill(True)),
+        "oom-of-pid-1",
+        "certain",
+    ),
+    "a busy engine tells late of the end, and nobody of the kill": (
+        seen(replace(DEAD, memory=None), told(create=-3, start=-2, oom=-0.1, die=2.5), kernel=NO_LOG),
+        "undecided",
+        "undecided",
+    ),
+    "a busy engine, and a kill of the life before": (
+        seen(
+            DEAD,
+            EventLog((*told(start=-7, oom=-6, die=-5), *log("start", "die", at=1))),
+            kernel=kill(True, before=6.1),
+        ),
+        "killed",
+        "likely",
     ),
     "the kernel names a child": (
         seen(OOM, log("start", "oom", "die"), kernel=kill(False)),

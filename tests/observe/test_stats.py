@@ -16,9 +16,16 @@ BUSY = "x=$(head -c 200000 /dev/zero | tr '\\0' a); while :; do :; done"
 MEGABYTE = 2**20
 
 
-def counter(engine: Engine, name: str, controller: str, file: str) -> str:
+IN_USE = {1: "memory.usage_in_bytes", 2: "memory.current"}
+"""By cgroup version."""
+
+
+def counters(engine: Engine, name: str) -> tuple[int, dict[str, str]]:
+    """The memory in use, in bytes, and ``cpu.stat``, from the files of the container's control groups."""
     pid = engine.client.api.inspect_container(name)["State"]["Pid"]
-    return engine.host.read(f"{cgroups.of(engine.host, pid, controller).folder}/{file}")
+    memory, cpu = (cgroups.of(engine.host, pid, controller) for controller in ("memory", "cpu"))
+    in_use = engine.host.read(f"{memory.folder}/{IN_USE[memory.version]}")
+    return int(in_use), dict(line.split() for line in engine.host.read(f"{cpu.folder}/cpu.stat").splitlines())
 
 
 def test_readings_are_the_kernels_counters(engine: Engine) -> None:
@@ -31,11 +38,10 @@ def test_readings_are_the_kernels_counters(engine: Engine) -> None:
         recorder._done.wait(0.05)
     found = recorder.stop().usage
     last = found.samples[-1]
-    in_use = int(counter(engine, "ada", "memory", "memory.usage_in_bytes"))
+    in_use, cpu = counters(engine, "ada")
     assert last.memory is not None and abs(last.memory - in_use) < 4 * MEGABYTE
     assert (last.memory_limit, last.cpu_limit) == (64 * MEGABYTE, 0.02)
-    counters = dict(line.split() for line in counter(engine, "ada", "cpu", "cpu.stat").splitlines())
-    waited = int(counters["nr_throttled"]) / int(counters["nr_periods"])
+    waited = int(cpu["nr_throttled"]) / int(cpu["nr_periods"])
     assert found.waited == pytest.approx(waited, abs=0.4)
     assert found.busiest is not None and 0 < found.busiest < 0.3
     assert not recorder.recording and not found.unread
