@@ -200,6 +200,10 @@ def test_engine_lives_across_commands() -> None:
             == "hi\n"
         )
         assert labkit("engine", "exec", "cli", "sh", "-c", "exit 7").returncode == 7
+        for word in ("", "/", "/nosuch"):
+            nothing = labkit("engine", "exec", "cli", word)
+            assert nothing.returncode == 2 and nothing.stderr.startswith("labkit: "), nothing
+        assert labkit("engine", "logs", "cli", "--tail", "-1").returncode == 2
         assert "172.17.0.1" in labkit("engine", "exec", "--host", "cli", "ip", "addr").stdout
         assert "API listen" in labkit("engine", "logs", "cli").stdout
         assert "cli" in [row["name"] for row in json.loads(labkit("engine", "list", "--json").stdout)]
@@ -253,8 +257,9 @@ def test_a_fault_that_is_there_already_is_a_usage_error(detached: str) -> None:
     assert "Traceback" not in again.stderr
     assert labkit("engine", "exec", detached, "docker", "inspect", "web").returncode == 0
     wrong = labkit(*inject, "--container", "no good")
-    assert wrong.returncode == 1 and "Invalid container name" in wrong.stderr
-    assert "Traceback" not in wrong.stderr
+    assert wrong.returncode == 2 and "'no good'" in wrong.stderr and "Traceback" not in wrong.stderr
+    for more in (["--container", ""], ["--variant", ""]):
+        assert labkit(*inject, *more).returncode == 2
 
 
 def test_undo_says_what_is_gone_and_what_is_left(detached: str) -> None:

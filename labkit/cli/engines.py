@@ -102,12 +102,14 @@ def engine_exec(
         code = subprocess.run(command, env=environment, check=False).returncode
     except FileNotFoundError:
         raise UsageError(f"no such command: {command[0]}") from None
+    except OSError as error:
+        raise UsageError(f"{command[0]!r} cannot be run", seen=error.strerror or "") from None
     raise typer.Exit(code if code >= 0 else 128 - code)  # ended by a signal: as a shell tells it
 
 
 @commands.command("logs")
 def engine_logs(
-    name: EngineName, tail: Annotated[int | None, typer.Option(help="Only the last lines.")] = None
+    name: EngineName, tail: Annotated[int | None, typer.Option(min=1, help="Only the last lines.")] = None
 ) -> None:
     """Print the log of an engine's daemon."""
     from labkit.engine import records

@@ -15,6 +15,7 @@ No diagnosis and no runbook may import a fault.
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "Variant", "get", "inject", "left", "names", "undo"]
 
 _NOT_FAULTS = {"variants", "volumes", "wire"}
+_CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
 class Fault(Protocol):
@@ -62,10 +64,10 @@ def get(name: str) -> Fault:
 def inject(engine: Engine, name: str, variant: str | None = None, container: str = "web") -> str:
     """Make the fault *name* in a private engine, in its first variant or in *variant*; returns the variant.
 
-    Raises `Refused` on a shared engine, `UsageError` for a variant that the fault does not have.
+    Raises `Refused` on a shared engine, `UsageError` for a variant that the fault, or a name that a container, cannot have.
     """
     fault = get(name)
-    chosen = variant or next(iter(fault.VARIANTS))
+    chosen = next(iter(fault.VARIANTS)) if variant is None else variant
     if not engine.owned:
         raise Refused(
             f"the fault {name} is not made on a shared engine",
@@ -75,6 +77,12 @@ def inject(engine: Engine, name: str, variant: str | None = None, container: str
     if chosen not in fault.VARIANTS:
         raise UsageError(
             f"the fault {name} has no such variant", seen=repr(chosen), expected=" or ".join(fault.VARIANTS)
+        )
+    if not _CONTAINER.fullmatch(container):  # to an empty name the engine gives one of its own
+        raise UsageError(
+            "a container cannot have this name",
+            seen=repr(container),
+            expected="a letter or a digit, then letters, digits and _ . -",
         )
     fault.inject(engine, chosen, container)
     return chosen
