@@ -15,6 +15,7 @@ __all__ = ["ByteSize", "CPUs", "Duration"]
 
 _FEWEST_CPUS = Decimal("0.01")
 _POWERS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_YEAR = 365 * 24 * 3600
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
@@ -61,11 +62,18 @@ class ByteSize(int):
 
 
 class Duration(float):
-    """A time in seconds, written ``10s``, ``500ms``, ``2m``, ``1h30m`` or as a plain number of seconds."""
+    """A time in seconds, written ``10s``, ``500ms``, ``2m``, ``1h30m`` or as a plain number of seconds; at most a year."""
 
     @classmethod
     def parse(cls, given: object) -> Self:
         """Read *given* (text or a number of seconds).  Raises `ValueError` saying what is expected."""
+        read = cls._read(given)
+        if read > _YEAR:  # nobody waits for so long, and the system's clocks cannot (time.sleep)
+            raise ValueError(f"a time of at most a year ({_YEAR // 3600}h)")
+        return read
+
+    @classmethod
+    def _read(cls, given: object) -> Self:
         text = str(given).strip().lower()
         if not isinstance(given, bool) and re.fullmatch(r"\d+(\.\d+)?", text):
             return cls(float(text))

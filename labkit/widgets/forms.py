@@ -44,7 +44,8 @@ class Form(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets publishes no ty
         for name, field in self.fields.items():
             self._tell(name)
             field.observe(partial(self._changed, name), "value")
-        super().__init__([self._row(each) for each in values.declared])
+        self.standing = ipywidgets.HTML()
+        super().__init__([*(self._row(each) for each in values.declared), self.standing])
 
     def _row(self, parameter: Parameter) -> ipywidgets.Widget:
         beside = {"flex_flow": "row wrap"}  # below, where the window is narrow
@@ -56,6 +57,13 @@ class Form(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets publishes no ty
         told = f"✗ {self.wrong[name]}" if name in self.wrong else f"✓ {parameter.help or parameter.takes}"
         self.messages[name].value = html.escape(told)
 
+    def _tell_standing(self) -> None:
+        """Below the fields: that those which fit are not used while another does not."""
+        told = (
+            "✗ until every field fits, the cells below keep the values that fitted last" if self.wrong else ""
+        )
+        self.standing.value = told
+
     def _changed(self, name: str, change: dict[str, Any]) -> None:
         if self._clearing:
             return
@@ -66,9 +74,10 @@ class Form(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets publishes no ty
                 self._use(validate(self.values.declared, self._given(), in_notebook=True).settled())
         except LabkitError as error:
             expected = [f"expected: {error.expected}"] if error.expected else []
-            tried = [f"try {error.try_}"] if error.try_ else []
+            tried = [f"try {error.try_.removeprefix(f'-p {name}=')}"] if error.try_ else []
             self.wrong[name] = "; ".join([error.what, *expected, *tried])
         self._tell(name)
+        self._tell_standing()
 
     def _read(self, name: str) -> None:
         """Raise what is wrong with one field."""
@@ -106,7 +115,7 @@ class Form(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets publishes no ty
     def close_all(self) -> None:
         """Take the form away, with its fields."""
         for row in self.children:
-            for each in (*row.children, row):
+            for each in (*getattr(row, "children", ()), row):
                 each.close()
         self.close()
 

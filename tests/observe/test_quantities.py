@@ -52,3 +52,11 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
     """A time that cannot be read is refused with an example of a good one."""
     with pytest.raises(ValueError, match="a time such as"):
         Duration.parse(text)
+
+
+@pytest.mark.parametrize("text", ["8761h", "9" * 30 + "h", "9" * 400])
+def test_nobody_waits_for_more_than_a_year(text: str) -> None:
+    """A time that the system's clocks cannot wait for is refused when it is read, and not in the middle of a run."""
+    assert Duration.parse("8760h") == 365 * 24 * 3600
+    with pytest.raises(ValueError, match="at most a year"):
+        Duration.parse(text)

@@ -78,8 +78,9 @@ def test_what_does_not_fit_is_told_beside_its_field(
     assert shown.wrong[name] in repr(shown)
     shown.fields["force"].value = True
     assert space["p"] is before and space["force"] is False
+    assert shown.children[-1].value.endswith("the cells below keep the values that fitted last")
     shown.fields[name].value = "4"
-    assert shown.wrong == {}
+    assert shown.wrong == {} and shown.children[-1].value == ""
     assert space["force"] is True and space["p"].force is True
 
 
@@ -108,7 +109,7 @@ def test_objects_are_looked_for_while_one_types(engine: Engine, monkeypatch: pyt
     space = notebook("container: Container = 'web'", container="web")
     shown = form(space["p"])
     shown.fields["container"].value = "wbe"
-    assert shown.wrong["container"] == "no container called 'wbe'; try -p container=web"
+    assert shown.wrong["container"] == "no container called 'wbe'; try web"
     shown.fields["container"].value = "db"
     assert (space["container"], space["p"].container) == ("db", "db")
 
