@@ -17,6 +17,8 @@ __all__ = ["collect"]
 HALF_MADE = (
     ".import-*.tar.gz",
     ".*.saved",
+    "images/.*.former",
+    "images/.*.fresh",
     "images/.*.tar",
     "images/.scratch-*",
     "packs/.*.export.tar.gz",

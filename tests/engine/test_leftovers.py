@@ -74,6 +74,8 @@ HALF_MADE = [
     "images/.import-4194300.tar",
     "images/.export-4194300.tar",
     "images/.nginx.tar",
+    "images/.nginx.json.4194300.fresh",
+    "images/.nginx.json.4194300.former",
     "packs/.debian-13.making/rootfs",
     "packs/.debian-13.export.tar.gz",
     "packs/.scratch-x1/file",
