@@ -166,7 +166,7 @@ def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[Running
         state.unlink(missing_ok=True)
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -54,7 +54,7 @@ def end(keeper: subprocess.Popen[bytes] | Record | None) -> None:
         return
     keeper.terminate()
     try:
-        keeper.wait(15)
+        keeper.wait(60)
     except subprocess.TimeoutExpired:
         keeper.kill()
         keeper.wait()

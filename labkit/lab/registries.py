@@ -22,7 +22,7 @@ CONFIG = "/etc/docker/registry/labkit-{port}.yml"
 PID = "/run/labkit-registry-{port}.pid"
 LOG = "/run/labkit-registry-{port}.log"
 DATA = "/var/lib/docker-registry/{port}"
-START_SECONDS = 20
+START_SECONDS = 60
 WORDS = re.compile(r"[A-Za-z0-9 ]+")
 
 SETTINGS = """\

@@ -153,7 +153,7 @@ def _place(key: str) -> Path:
 
 
 def _one_at_a_time() -> FileLock:
-    return FileLock(_place("").with_name("turn.lock"), timeout=30)
+    return FileLock(_place("").with_name("turn.lock"), timeout=120)
 
 
 def _write(place: Path, run: Going) -> None:
