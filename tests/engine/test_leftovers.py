@@ -231,7 +231,7 @@ def test_a_state_that_fails_at_the_last_step_is_put_back(own_folders: tuple[Path
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
+        timeout=280,
     )
     assert "told: could not keep" in done.stdout, done.stdout + done.stderr
     assert done.stdout.endswith("b'42\\n'\nTrue\n[]\n"), done.stdout + done.stderr
@@ -271,7 +271,7 @@ def test_a_full_disk_does_not_cost_the_engine(own_folders: tuple[Path, Path]) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
+        timeout=280,
     )
     assert "told: not enough disk space to save" in done.stdout, done.stdout + done.stderr
     assert "True 42" in done.stdout

@@ -177,7 +177,7 @@ def test_the_machines_own_docker() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=280,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\b[1-9]\d* passed", done.stdout) and "skipped" not in done.stdout

@@ -68,7 +68,8 @@ def test_a_fault_proves_itself(
 
     faults.inject(engine, name, variant)
     assert fault.oracle(engine) == variant
-    assert diagnosis.get(name).diagnose(engine, "web").code == expected.code
+    found = diagnosis.get(name).diagnose(engine, "web")
+    assert found.code == expected.code, found
 
     there = objects(engine)
     dry = play(name, engine, monkeypatch)

@@ -117,7 +117,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))

@@ -33,7 +33,7 @@ def labkit(*words: str | Path, checkout: Path = ROOT, **environment: str) -> sub
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
+        timeout=280,
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(checkout), **environment},
     )
