@@ -51,10 +51,10 @@ _DEALT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 
 @dataclass(frozen=True)
 class File:
-    """The *text* of a file, None for what is none, and the digest of the *layer* that has it."""
+    """The *text* of a file, None for what is none, and the *layers* from the lowest to the one that has it, by digest."""
 
     text: str | None
-    layer: str = ""
+    layers: tuple[str, ...] = ()
 
 
 class Contents(Object):
@@ -74,7 +74,7 @@ class Contents(Object):
         )
 
     def same_file(self, at: str, *, as_in: str) -> Condition:
-        """Its file *at* this path is the very one of the image *as_in*: it lies in a layer that both have."""
+        """Its file *at* this path is the very one of the image *as_in*: both have its layer, and all that lies below."""
         place = path(at)
         name_of("image", as_in)
 
@@ -82,7 +82,7 @@ class Contents(Object):
             own, other = _file(facts, found, place), _file(facts, facts.image(as_in), place)
             if own.text is None or other.text is None:
                 return Seen("no text", ok=False)
-            if own.layer == other.layer:
+            if own.layers == other.layers:
                 return Seen("the same", ok=True)
             return Seen(f"{'the same' if own.text == other.text else 'another'} text, made anew", ok=False)
 
@@ -97,7 +97,7 @@ class Contents(Object):
             if not _DEALT.fullmatch(text):
                 return Seen("another text", ok=False)
             history = facts.once(("history", found["Id"]), lambda: facts.ask("history", found["Id"]))
-            typed = any(text.strip() in str(step.get("CreatedBy")) for step in history)
+            typed = any(_types(str(step.get("CreatedBy")), text.strip()) for step in history)
             return Seen("a number that was typed" if typed else "such a number", ok=not typed)
 
         return self._that(f"file {place}", "a number of the kernel's, dealt while it was built", see)
@@ -135,6 +135,11 @@ class Contents(Object):
         )
 
 
+def _types(step: str, text: str) -> bool:
+    """Whether this *step* of a history has the *text*, or may have it: of what it copies from the manuscript nothing is noted."""
+    return text in step or (step.startswith(("COPY", "ADD")) and " <<" in step)
+
+
 def _file(facts: Facts, found: Found, at: str) -> File:
     """The file *at* this path of the image *found*.  Raises `Missing` and `NotReadable`."""
     key = (str(found["Id"]), at)
@@ -168,4 +173,4 @@ def _look(facts: Facts, found: Found, at: str) -> File | None:
     if kind == "other":
         return File(None)
     layers = list(found["RootFS"].get("Layers") or [])
-    return File(content, layers[-1 - int(kind.split()[1])])
+    return File(content, tuple(layers[: len(layers) - int(kind.split()[1])]))
