@@ -200,9 +200,10 @@ def test_engine_lives_across_commands() -> None:
             == "hi\n"
         )
         assert labkit("engine", "exec", "cli", "sh", "-c", "exit 7").returncode == 7
-        for word in ("", "/", "/nosuch"):
+        for word in ("", "/", "/nosuch", "--host"):
             nothing = labkit("engine", "exec", "cli", word)
             assert nothing.returncode == 2 and nothing.stderr.startswith("labkit: "), nothing
+        assert "exec --host NAME COMMAND" in nothing.stderr
         assert labkit("engine", "logs", "cli", "--tail", "-1").returncode == 2
         assert "172.17.0.1" in labkit("engine", "exec", "--host", "cli", "ip", "addr").stdout
         assert "API listen" in labkit("engine", "logs", "cli").stdout

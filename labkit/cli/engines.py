@@ -101,7 +101,8 @@ def engine_exec(
     try:
         code = subprocess.run(command, env=environment, check=False).returncode
     except FileNotFoundError:
-        raise UsageError(f"no such command: {command[0]}") from None
+        first = "labkit engine exec --host NAME COMMAND" if command[0] == "--host" else ""
+        raise UsageError(f"no such command: {command[0]}", try_=first) from None
     except OSError as error:
         raise UsageError(f"{command[0]!r} cannot be run", seen=error.strerror or "") from None
     raise typer.Exit(code if code >= 0 else 128 - code)  # ended by a signal: as a shell tells it
