@@ -41,8 +41,10 @@ CONTENTS = {
 }
 """What a run's folder holds."""
 _HERE = Path(__file__).parent
-_CONTROLS = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f]")
-"""Colours, and what is no text at all."""
+_CONTROLS = re.compile(
+    r"\x1b\[[0-9;:?]*[A-Za-z]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]"
+)
+"""Colours, what is no text at all, and what makes the words after it run backwards (Unicode, UAX 9)."""
 
 
 def report(notebook_path: Path, out_dir: Path | None = None) -> Outcome:

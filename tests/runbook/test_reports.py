@@ -24,7 +24,9 @@ from labkit.runbook.plans import Plan
 from tests import schemas
 from tests.runbook.test_outcomes import DONE, FINDING, failed, ran, shown
 
-NASTY = "<script>alert(1)</script> | `x` \x1b[31mred\x1b[0m\x00 ]]> <img src=http://example.org/x>"
+NASTY = (
+    "<script>alert(1)</script> | `x` \x1b[31mred\x1b[0m\x00 ]]> <img src=http://example.org/x> \u202etxt.egap"
+)
 
 
 class Page(HTMLParser):
@@ -82,7 +84,7 @@ def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
     assert page.loads == []
     assert "default-src 'none'" in text and "<b>bold</b>" in text and "data:image/svg+xml" in text
     assert [link for link in page.links if link.startswith("#") and link[1:] not in ["", *page.ids]] == []
-    assert "\x1b" not in text
+    assert "\x1b" not in text and "\u202e" not in text, "nothing after it runs backwards"
 
 
 @pytest.mark.parametrize(
@@ -233,6 +235,7 @@ def test_the_summary_is_one_markdown_page(tmp_path: Path) -> None:
     written(nasty(), tmp_path)
     text = (tmp_path / reports.SUMMARY).read_text()
     assert "<script>" not in text.replace(r"\<script\>", "") and "\n\n\n" not in text
+    assert "\u202e" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert rows and all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in rows)
 
