@@ -77,6 +77,8 @@ def _pack(name: str, tell: Tell) -> None:
     if name not in packs.names():
         _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
         packs.build(name, tell)
+    else:
+        packs.tell_outdated(packs.find(name), tell)
 
 
 def _refresh(names: Sequence[str], tell: Tell) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "names",
     "recipe",
     "remove",
+    "tell_outdated",
 ]
 
 MACHINE = "machine"
@@ -174,11 +175,17 @@ def build(name: str, progress: Progress = print) -> Pack:
             debootstrap(suite, packages, fresh / "rootfs", progress)
             _finish(name, fresh)
     pack = find(name)
+    tell_outdated(pack, progress)
+    return pack
+
+
+def tell_outdated(pack: Pack, progress: Progress) -> None:
+    """Tell *progress* of a pack that is outdated, and what to do; engines start from it all the same."""
     if pack.outdated:
         progress(
-            f"engine pack {name}: its recipe has changed since it was made; `labkit pack remove {name}` first, for a new one"
+            f"engine pack {pack.name}: its recipe has changed since it was made; for a new one "
+            f"`labkit pack remove {pack.name}` first"
         )
-    return pack
 
 
 @contextmanager
