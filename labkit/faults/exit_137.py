@@ -51,7 +51,7 @@ def inject(engine: Engine, variant: str, container: str = "web") -> None:
     """Make *variant* in a new container; returns when the oracle sees it.
 
     Raises `UsageError` when there is a container of this name already, `MissingCapability` where memory cannot be limited
-    and the variant needs it, and `LabkitError` when the oracle does not see it within ten seconds (then nothing is left).
+    and the variant needs it, and `LabkitError` when the oracle does not see it within a minute (then nothing is left).
     """
     if wire.container(engine, container):
         raise UsageError(
@@ -66,7 +66,7 @@ def inject(engine: Engine, variant: str, container: str = "web") -> None:
     try:
         _run(engine, variant, container)
         _end(engine, variant, container)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while oracle(engine, container) != variant:
             if time.monotonic() > deadline:
                 raise LabkitError(

@@ -71,7 +71,7 @@ rm -rf {FOLDER}
 def inject(engine: Engine, variant: str, container: str = "web") -> None:
     """Take the port as *variant* does, then try to start a new container that wants it.
 
-    Raises `LabkitError` when the oracle does not see it within ten seconds (then nothing is left of it).
+    Raises `LabkitError` when the oracle does not see it within a minute (then nothing is left of it).
     """
     import docker.errors
 
@@ -119,7 +119,7 @@ def _labels(engine: Engine) -> dict[str, str]:
 
 
 def _await_listener(engine: Engine) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not _is_listening(engine):
         if time.monotonic() > deadline:
             raise LabkitError(f"nobody came to listen on port {PORT}")
