@@ -18,18 +18,17 @@ from typing import TYPE_CHECKING, Any, Self
 from labkit.engine.exchanges import Exchange
 from labkit.engine.relay import Relay
 from labkit.lab.changes.snapshots import Snapshot
-from labkit.lab.tracing.asked import Call, Given, said
+from labkit.lab.tracing.asked import Call, Given
 from labkit.lab.tracing.sdk import MAKE, READ, Endpoint
+from labkit.lab.tracing.twice import NotTwice, check, why_not_twice
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["Performed", "Twins", "why_not_twice"]
+__all__ = ["Performed", "Twins"]
 
 LONGEST = 20
 """Seconds that a call may take the second time."""
-NETWORKS = ("", "default", "bridge", "none")
-"""Networks on which a second container disturbs nobody."""
 
 
 @dataclass(frozen=True)
@@ -39,42 +38,6 @@ class Performed:
     seconds: float | None = None
     raised: str = ""
     why: str = ""
-
-
-class NotTwice(Exception):
-    """A call is not executed a second time; the message is the reason."""
-
-
-def why_not_twice(config: Mapping[str, Any]) -> str:
-    """What a second container with this configuration would reach beyond itself; empty if nothing."""
-    host = said(config.get("HostConfig") or {})
-    for target in _written(host):
-        return f"it would write to {target} a second time"
-    for ends in (host.get("PortBindings") or {}).values():
-        for end in ends or []:
-            if end.get("HostPort"):
-                return f"port {end['HostPort']} can be published only once"
-    if host.get("NetworkMode", "") not in NETWORKS:
-        return f"a second one would be on the network {host['NetworkMode'].partition(':')[0]}"
-    for key in ("Privileged", "Devices", "DeviceRequests", "VolumesFrom", "Links", "PidMode", "CapAdd"):
-        if host.get(key):
-            return f"it reaches beyond itself ({key})"
-    return (
-        "it reaches beyond itself (IpcMode)"
-        if ":" in host.get("IpcMode", "") or host.get("IpcMode") == "host"
-        else ""
-    )
-
-
-def _written(host: Mapping[str, Any]) -> Iterable[str]:
-    """The volumes and folders that a container may write to."""
-    for bind in host.get("Binds") or []:
-        source, _, rest = bind.partition(":")
-        if "ro" not in rest.rpartition(":")[2].split(","):
-            yield source
-    for mount in host.get("Mounts") or []:
-        if mount.get("Type") != "tmpfs" and not mount.get("ReadOnly"):
-            yield mount.get("Source", "a volume")
 
 
 class Twins:
@@ -108,7 +71,7 @@ class Twins:
         """Execute *call*, which is what *exchange* was; done, or going on where it waits for what is still to come."""
         done = Future[Performed]()
         try:
-            self._may(endpoint, exchange)
+            check(endpoint, exchange, owned=self._engine.owned)
             arguments, options = self._adapted(endpoint, call)
         except NotTwice as reason:
             done.set_result(Performed(why=str(reason)))
@@ -125,18 +88,6 @@ class Twins:
             return self._beside(perform)
         done.set_result(perform())
         return done
-
-    def _may(self, endpoint: Endpoint, exchange: Exchange) -> None:
-        """Raise `NotTwice` for what is not done a second time, whatever it is about."""
-        if endpoint.kind == "never":
-            raise NotTwice(endpoint.why)
-        if exchange.note or exchange.status is None:
-            raise NotTwice("the command did not wait for the answer")
-        if endpoint.kind != READ and not self._engine.owned:
-            raise NotTwice("a shared engine: nothing is done there twice")
-        # a start that failed fails a second time, or whoever waits for the twin's end waits for ever
-        if endpoint.kind != READ and exchange.status >= 400 and not exchange.path.endswith("/start"):
-            raise NotTwice("the engine refused it")
 
     def _beside(self, perform: Callable[[], Performed]) -> Future[Performed]:
         """Start what waits in a thread, and go on once the engine has begun to answer it."""

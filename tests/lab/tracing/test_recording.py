@@ -15,8 +15,10 @@ from labkit.engine import Engine
 from labkit.errors import LabkitError, UsageError
 from labkit.lab.changes import Looks
 from labkit.lab.tracing import Trace, recording, trace
-from labkit.lab.tracing.repeating import why_not_twice
+from labkit.lab.tracing.twice import why_not_twice
 from labkit.lab.tracing.typed import run, words
+
+pytestmark = pytest.mark.timeout(600)
 
 LOOP = "sh -c 'while :; do sleep 0.05; done'"
 
