@@ -99,10 +99,11 @@ def test_a_check_turns_by_itself(tab: Tab) -> None:
     readable(check)
     docker(tab, "run", "--detach", "--init", "--name", "ada-x1", "busybox:lab", "sleep", "1000")
     docker(tab, "stop", "ada-x1")
+    docker(tab, "start", "ada-x1")
     expect(status).to_have_text("✓ending: done")
     tab.shoot("check-done", "ending-check")
     readable(check)
-    docker(tab, "rm", "ada-x1")
+    docker(tab, "rm", "--force", "ada-x1")
     expect(status).to_have_text("○ending: not yet")
     assert progress(tab)["checks_passed"] == 1
 
@@ -203,7 +204,7 @@ def test_a_restart_of_the_kernel_keeps_progress_and_engine(tab: Tab) -> None:
     check = tab.page.get_by_role("region", name="check ending")
     expect(check.get_by_role("listitem").first).to_contain_text("no such container")
     docker(tab, "create", "--name", "ada-x1", "busybox:lab")
-    expect(check.get_by_role("listitem").first).to_contain_text("created")
+    expect(check.get_by_role("listitem").last).to_contain_text("created")
     docker(tab, "rm", "--force", "ada-kept", "ada-x1")
     tab.shoot("taken-up", "live-picture")
 
