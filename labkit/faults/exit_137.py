@@ -42,7 +42,7 @@ _EATER = "dd if=/dev/zero bs=40M count=1 >&3 2>/dev/null"
 _WITNESS = "the worker ended with 137"
 _SCRIPTS = {
     "oom-of-pid-1": f"{_PIPE} exec {_EATER}",
-    "oom-of-child": f"{_PIPE} while :; do {_EATER}; echo the worker ended with $?; sleep 1; done",
+    "oom-of-child": f"{_PIPE} while :; do {_EATER}; echo the worker ended with $?; sleep 4; done",
     "oom-passed-on": f"{_PIPE} {_EATER}; code=$?; echo the worker ended with $code; exit $code",
 }
 
