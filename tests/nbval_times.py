@@ -1,9 +1,10 @@
 """How long nbval took over each notebook, and how long the cells worked by their kernel's own clock: a `conftest.py` for a bench.
 
 It is copied into the folder of the notebooks, since the Python that runs nbval there need not have labkit.  To the file
-``NBVAL_TIMES`` it writes a JSON list of `{"book", "seconds", "queued", "cells"}`: *seconds* from its being read to its
-kernel's end; *queued*, how long of that nbval, or its kernel before the first cell, was ready to run and had no processor
-(proc(5), schedstat); and in *cells* the sum of what lay between each `execute_input` and its `idle`.
+``NBVAL_TIMES`` it writes a JSON list of `{"book", "seconds", "ran", "queued", "cells"}`: *seconds* from its being read to its
+kernel's end; for how long of that nbval, or its kernel before the first cell, *ran*, and was *queued*: ready to run, without a
+processor (the kernel's sched-stats.rst, /proc/PID/schedstat); and in *cells* the sum of what lay between each `execute_input`
+and its `idle`.
 """
 
 from __future__ import annotations
@@ -21,26 +22,35 @@ import pytest
 
 SECONDS: dict[str, float] = defaultdict(float)
 CELLS: dict[str, float] = defaultdict(float)
+RAN: dict[str, float] = defaultdict(float)
 QUEUED: dict[str, float] = defaultdict(float)
 
 
-def queued(pid: int) -> float:
-    """Seconds that the first thread of a process has waited for a processor; 0 where the system does not tell."""
+def scheduled(pid: int) -> tuple[float, float]:
+    """Seconds that the first thread of a process ran and was queued; 0 where the system does not tell."""
     try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError):
-        return 0.0
+        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
+def add(book: str, pid: int, ran: float = 0, waited: float = 0) -> None:
+    """Count for *book* what a process has run and waited since it had *ran* and *waited* so much."""
+    now = scheduled(pid)
+    RAN[book] += now[0] - ran
+    QUEUED[book] += now[1] - waited
 
 
 @contextmanager
 def counted(book: str) -> Iterator[None]:
     """What is done here is done for *book*."""
-    began, waited = time.perf_counter(), queued(os.getpid())
+    began, (ran, waited) = time.perf_counter(), scheduled(os.getpid())
     try:
         yield
     finally:
         SECONDS[book] += time.perf_counter() - began
-        QUEUED[book] += queued(os.getpid()) - waited
+        add(book, os.getpid(), ran, waited)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -62,7 +72,7 @@ def pytest_runtest_call(item: Any) -> None:
     kernel = item.parent.kernel
     if "get_message" in vars(kernel):
         return
-    QUEUED[item.path.name] += queued(kernel.km.provisioner.pid)
+    add(item.path.name, kernel.km.provisioner.pid)
     get, started = kernel.get_message, dict[str, float]()
 
     def listened(*arguments: Any, **options: Any) -> Any:
@@ -80,7 +90,13 @@ def pytest_runtest_call(item: Any) -> None:
 def pytest_sessionfinish() -> None:
     """Write it down."""
     told = [
-        {"book": book, "seconds": SECONDS[book], "queued": QUEUED[book], "cells": CELLS[book]}
+        {
+            "book": book,
+            "seconds": SECONDS[book],
+            "ran": RAN[book],
+            "queued": QUEUED[book],
+            "cells": CELLS[book],
+        }
         for book in SECONDS
         if book.endswith(".ipynb")
     ]
