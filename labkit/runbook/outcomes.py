@@ -117,6 +117,7 @@ class Outcome(Record):
         ]
         if self.verification and self.verification.ok is not None:
             rows.append(("verified", "yes" if self.verification.ok else "no"))
+            rows += (("", f"{each.source}: {each.fact}") for each in self.verification.evidence)
         if self.failure:
             rows.append(("error", str(self.failure).splitlines()[0]))
         return Table(["outcome", "value"], [*rows, ("next", self.advice)])

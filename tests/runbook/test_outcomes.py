@@ -42,6 +42,14 @@ def test_a_run_that_came_to_its_end(incident: bool, applied: Applied, ok: bool |
     assert status_of(finding, applied, Verification(ok=ok)) == status
 
 
+def test_a_summary_says_by_what_it_was_verified() -> None:
+    """Under the word yes stands what was seen; nothing where nothing was verified."""
+    seen = Verification(ok=True, evidence=(Evidence(source="web.tar", fact="3 files"),))
+    assert "verified  yes" in (told := repr(Outcome(status="fixed", verification=seen)))
+    assert "          web.tar: 3 files" in told.splitlines()
+    assert "verified" not in repr(Outcome(status="incident", verification=Verification()))
+
+
 def test_every_exit_code_is_the_documented_one() -> None:
     """Scripts rely on these numbers."""
     assert EXIT_CODES == {
