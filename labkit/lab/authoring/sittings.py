@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["CellFailed", "Sitting", "need_engine", "text_of"]
 
 CELL_SECONDS = 120
+SETUP_SECONDS = 1800
+"""Once on a machine the images of a lab are made when it opens."""
 SHOWN = ("stream", "display_data", "execute_result", "error")
 FORGET = """
 for _name in {{name for name in globals() if not name.startswith("_")}} - {known}:
@@ -62,20 +64,20 @@ class Sitting:
             self.end()
             raise
 
-    def run(self, source: str) -> list[NotebookNode]:
-        """Run a cell and return its outputs.  Raises `CellFailed` when it raises, or takes more than two minutes."""
+    def run(self, source: str, seconds: float = CELL_SECONDS) -> list[NotebookNode]:
+        """Run a cell and return its outputs.  Raises `CellFailed` when it raises, or takes more than so many *seconds*."""
         from nbformat.v4 import output_from_msg
 
         from labkit.kernels.lane import LaneDied
 
         outputs: list[NotebookNode] = []
         try:
-            for message in self._lane.run(source, seconds=CELL_SECONDS):
+            for message in self._lane.run(source, seconds=seconds):
                 if message["msg_type"] in SHOWN:
                     _add(outputs, output_from_msg(message))  # type: ignore[no-untyped-call]
         except TimeoutError:
             self._lane.end()  # nothing can follow a cell that goes on
-            raise CellFailed(f"does not end within {CELL_SECONDS} s", seen=source) from None
+            raise CellFailed(f"does not end within {seconds:g} s", seen=source) from None
         except LaneDied:
             raise CellFailed("finds no kernel: it has ended", seen=source) from None
         for output in outputs:
@@ -87,14 +89,14 @@ class Sitting:
         """Run a cell and return the text that it shows."""
         return text_of(self.run(source))
 
-    def run_all(self, sources: Iterable[str]) -> None:
-        """Run cells, one after the other; raises `CellFailed`."""
+    def run_all(self, sources: Iterable[str], seconds: float = CELL_SECONDS) -> None:
+        """Run cells, one after the other, each for at most so many *seconds*; raises `CellFailed`."""
         for source in sources:
-            self.run(source)
+            self.run(source, seconds)
 
     def begin(self, sources: Iterable[str]) -> None:
         """Run the cells on which all others stand; raises `CellFailed`."""
-        self.run_all(sources)
+        self.run_all(sources, SETUP_SECONDS)
         self._names = frozenset(self.show("print(*globals())").split())
 
     def reset(self) -> None:
