@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from labkit.lab.notebooks.book import load
-from tests.browser import SHOTS, VIEWPORT, Tab, contrasts, notebook, opened
+from tests.browser import SECONDS, SHOTS, VIEWPORT, Tab, contrasts, notebook, opened
 from tests.notebooks import PAGES, ROOT
 from tests.test_lab_server import Lab
 
@@ -74,6 +75,13 @@ def docker(tab: Tab, *words: str) -> str:
     return tab.labkit("engine", "exec", LAB.stem, "docker", *words)
 
 
+def wait(holds: Callable[[], bool]) -> None:
+    """Look until it *holds*."""
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+
+
 def progress(tab: Tab) -> dict[str, int]:
     """Of this theme's learner in this lab, as the command line tells it."""
     told = json.loads(tab.labkit("progress", "--learner", tab.theme, "--json"))
@@ -98,6 +106,8 @@ def test_a_check_turns_by_itself(tab: Tab) -> None:
     tab.shoot("check-not-yet", "ending-check")
     readable(check)
     docker(tab, "run", "--detach", "--init", "--name", "ada-x1", "busybox:lab", "sleep", "1000")
+    # sent to an init that has not forked yet, the signal would be lost
+    wait(lambda: any("init" not in line for line in docker(tab, "top", "ada-x1").splitlines()[1:]))
     docker(tab, "stop", "ada-x1")
     docker(tab, "start", "ada-x1")
     expect(status).to_have_text("✓ending: done")
