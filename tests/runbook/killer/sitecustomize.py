@@ -22,6 +22,10 @@ def _end(victim: str, journal: Journal) -> None:
     pids = {"kernel": named[-1], "runner": os.getppid() if in_kernel else os.getpid()}
     (journal.path.parent / "killed").touch()
     os.kill(pids[victim], signal.SIGKILL)
+    if (
+        in_kernel
+    ):  # which ends with its runner, or when the run is resumed; until then it would do a little more
+        signal.pause()
 
 
 def _end_during(victim: str, journal: Journal) -> None:
