@@ -106,8 +106,8 @@ class Zygote:
             if not events:
                 self.retire()
             for key, _ in events:
-                # an earlier event may have ended the session that this one belongs to
-                if key.fileobj in self._selector.get_map():
+                # an earlier event may have ended the session that this one belongs to, and its numbers may be others' now
+                if self._selector.get_map().get(key.fd) is key:
                     key.data(key.fileobj)
 
     def retire(self) -> None:
@@ -166,7 +166,7 @@ class Zygote:
                     self._end(session)
             elif (request := session.frames.read(session.connection)) is not None:
                 self._fork(session, request)
-        except (EOFError, ConnectionError, ValueError):
+        except (EOFError, OSError, ValueError):  # also where no more processes may be had
             self._end(session)
 
     def _fork(self, session: Session, request: dict[str, Any]) -> None:
@@ -278,4 +278,7 @@ def main() -> None:
     if not forks.single_threaded():
         sys.exit("a library has started a thread when it was imported; forks would not be safe")
     zygote = Zygote(_listen(starting.place()), float(os.environ.get("LABKIT_ZYGOTE_IDLE") or 600))
-    zygote.serve()
+    try:
+        zygote.serve()
+    finally:
+        zygote.retire()  # also after an error: while Python winds up, a younger one would find our lock held

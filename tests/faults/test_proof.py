@@ -17,6 +17,7 @@ from labkit import diagnosis, faults, runbook
 from labkit.engine import Engine
 from labkit.engine.capabilities import Capabilities, Capability
 from labkit.errors import MissingCapability, Refused, UsageError
+from labkit.faults import wire
 
 EVERY = [(name, variant) for name in faults.names() for variant in faults.get(name).VARIANTS]
 
@@ -105,6 +106,26 @@ def test_a_fault_needs_limits_that_hold(engine: Engine, monkeypatch: pytest.Monk
         faults.inject(engine, "exit-137")
     assert engine.client.containers.list(all=True) == []
     assert faults.inject(engine, "exit-137", "killed") == "killed", "which needs none"
+
+
+@pytest.mark.parametrize("engine", ["debian-13"], indirect=True)
+def test_a_kill_that_the_engine_did_not_tell_is_made_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no event tells that the first container ran out of memory, a second one does."""
+    seen: list[str] = []
+
+    def events(engine: Engine, container_id: str) -> list[tuple[str, str]]:
+        seen.append(container_id)
+        told = wire_events(engine, container_id)
+        return told if container_id != seen[0] else [event for event in told if event[0] != "oom"]
+
+    wire_events = wire.events
+    monkeypatch.setattr(wire, "events", events)
+    monkeypatch.setattr("labkit.faults.exit_137.MISSED_SECONDS", 0.5)
+    assert faults.inject(engine, "exit-137") == "oom-of-pid-1"
+    assert engine.client.containers.get("web").id == seen[-1] != seen[0]
+    faults.undo(engine, "exit-137")
 
 
 def test_an_unknown_fault_or_variant_is_a_usage_error(engine: Engine) -> None:
