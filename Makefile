@@ -21,9 +21,7 @@ lab: $(VENV)/ready
 
 test: $(VENV)/ready-for-tests
 	@$(BIN)/labkit setup --tests
-	@began=$$(date +%s); $(BIN)/python -m pytest -m alone && \
-	    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 -m "not alone" && \
-	    echo "the whole suite took $$(($$(date +%s) - began)) s"
+	@$(BIN)/python -m tests.suite $(WORKERS)
 
 bench: $(VENV)/ready-for-tests
 	@$(BIN)/labkit setup --tests
