@@ -44,6 +44,11 @@ class MemoryCounters(Tabular):
     oom_kills: int
 
     @property
+    def shortage(self) -> list[int]:
+        """What only grows while memory is short: as long as it stays the same, nothing met the limit and nothing was killed."""
+        return [self.hit_limit, self.oom_kills]
+
+    @property
     def source(self) -> str:
         """The file that holds `oom_kills`."""
         return "memory.oom_control" if self.version == 1 else "memory.events"

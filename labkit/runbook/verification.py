@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from labkit import observe
 from labkit.errors import UsageError
 from labkit.observe.quantities import ByteSize, Duration
+from labkit.observe.readings import Unreadable
 from labkit.observe.records import Evidence, Record, evidence_table
 from labkit.observe.tables import Table
 from labkit.runbook.actions import facts
@@ -75,6 +76,8 @@ def _seen(engine: Engine, container: str, applied: Applied) -> Evidence | None:
     if changed and facts.id not in changed:
         return Evidence(source="docker inspect", fact=f"{container} is another one by now", detail=facts.id)
     bad = [event for event in _after(applied, engine, facts) if event.action in ("oom", "die")]
+    if {event.action for event in bad} == {"oom"} and _told_late(engine, facts, applied):
+        bad = []
     if bad:
         told = ", ".join(str(event) for event in bad[-3:])
         return Evidence(
@@ -92,6 +95,21 @@ def _after(applied: Applied, engine: Engine, facts: observe.Container) -> list[o
     since = list(observe.events(engine, facts, since=float(applied.since)))
     effects = [index for index, event in enumerate(since) if event.action == applied.last]
     return since[effects[0] + 1 :] if effects else since
+
+
+def _told_late(engine: Engine, facts: observe.Container, applied: Applied) -> bool:
+    """Whether memory was never short since the change, by the kernel's counters: a busy engine tells an ``oom`` after what
+    followed it.
+
+    They begin at nothing when a container starts.  One that ran on has those that the update kept, which are lost when its
+    run was cut off; then, and where the counters cannot be read, it is not known.
+    """
+    counted = observe.memory(engine, facts)
+    if isinstance(counted, Unreadable) or facts.started_at is None:
+        return False
+    if facts.started_at.timestamp() > float(applied.since):
+        return counted.shortage == [0, 0]
+    return counted.shortage in [each.result.get("shortage") for each in applied.done if each.id == facts.id]
 
 
 def _good(watch: Duration) -> Evidence:

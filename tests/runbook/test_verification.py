@@ -10,9 +10,9 @@ import requests
 from labkit import observe
 from labkit.engine import Engine
 from labkit.observe import Duration
-from labkit.runbook import Plan, start_again, stays_up
+from labkit.runbook import Plan, raise_memory, restart, start_again, stays_up
 from labkit.runbook.plans import Applied
-from tests.runbook.test_actions import container, down
+from tests.runbook.test_actions import container, down, running
 
 pytestmark = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 WATCH = Duration(0.3)
@@ -58,3 +58,31 @@ def test_an_engine_that_falls_silent_is_evidence(
     monkeypatch.setattr(observe, "container", silent)
     seen = stays_up(engine, "web", applied, watch=WATCH)
     assert (seen.ok, seen.evidence[0].fact) == (False, "the engine gave no answer")
+
+
+def test_what_is_told_late_did_not_happen_after_the_change(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy engine tells of a kill after the update that followed it; the kernel's counters tell which came first.
+
+    What nobody counted when the limit was raised, as in a run that was cut off, and what was killed since then, is evidence.
+    """
+    engine.capabilities.require("memory-limit")
+    web = running(engine, mem_limit="16m", memswap_limit="16m")
+    applied = Plan.of(raise_memory(web)).apply(engine)
+    told = observe.events(engine, web)
+    late = observe.EventLog((*told, observe.Event(told[-1].nano + 1, "container", "oom", web.id)))
+    monkeypatch.setattr(observe, "events", lambda *_, **__: late)
+    assert stays_up(engine, "web", applied, watch=WATCH).ok is True
+
+    forgotten = [each.model_copy(update={"result": {}}) for each in applied.done]
+    cut_off = applied.model_copy(update={"done": tuple(forgotten)})
+    assert stays_up(engine, "web", cut_off, watch=WATCH).ok is False
+
+    killed = engine.client.containers.get("web").exec_run(
+        ["dd", "if=/dev/zero", "of=/dev/null", "bs=60M", "count=1"]
+    )
+    assert killed.exit_code == 137
+    assert stays_up(engine, "web", applied, watch=WATCH).ok is False
+    again = Plan.of(restart(observe.container(engine, "web"), "it is asked for")).apply(engine)
+    assert stays_up(engine, "web", again, watch=WATCH).ok is True

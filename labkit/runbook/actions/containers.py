@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import observe
 from labkit.errors import Refused, UsageError
 from labkit.observe.quantities import ByteSize
+from labkit.observe.readings import Unreadable
 from labkit.runbook.actions import facts
 from labkit.runbook.actions.base import Action, Effect, Verb, changes, effects
 
@@ -174,11 +175,15 @@ def _option(size: int) -> str:
 
 
 def _update(engine: Engine, action: Action) -> dict[str, Any]:
-    """Update it, again if it was just between its end and its restart: runc does not update what has stopped."""
+    """Update it, again if it was just between its end and its restart: runc does not update what has stopped.
+
+    Keeps what had been counted until then, by which a kill for memory before the update can be told from one after it.
+    """
     import docker.errors
 
     deadline = time.monotonic() + _BETWEEN
     while True:
+        counted = observe.memory(engine, observe.container(engine, action.id))
         try:
             engine.client.api.update_container(action.id, **action.arguments)
         except docker.errors.APIError as error:
@@ -186,7 +191,7 @@ def _update(engine: Engine, action: Action) -> dict[str, Any]:
                 raise
             time.sleep(0.05)
         else:
-            return {}
+            return {} if isinstance(counted, Unreadable) else {"shortage": counted.shortage}
 
 
 def _updated(engine: Engine, action: Action) -> bool:
