@@ -14,6 +14,7 @@ import pytest
 import labkit
 from labkit.engine import Engine, references
 from labkit.errors import Refused
+from tests.containers import said
 
 
 class Try(NamedTuple):
@@ -187,7 +188,7 @@ def test_what_labkit_made_it_may_change(shared: Engine) -> None:
     client = shared.client
     mine = client.containers.get("my")
     mine.start()
-    assert mine.exec_run(["echo", "hi"]).output == b"hi\n"
+    assert said(mine, ["echo", "hi"]) == "hi\n"
     mine.pause()
     mine.unpause()
     mine.rename("mine")

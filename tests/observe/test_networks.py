@@ -9,6 +9,7 @@ import pytest
 from labkit.engine import Engine
 from labkit.engine.host import MissingHost
 from labkit.observe import Endpoint, NetworkMap, network_map
+from tests.containers import said
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +70,8 @@ def test_pairs_are_those_of_the_kernel(module_engine: Engine, found: NetworkMap)
 def test_addresses_are_the_interfaces_own(module_engine: Engine, found: NetworkMap) -> None:
     """What the container itself sees on that interface, inside of the network's subnet."""
     for each in endpoints(found).values():
-        seen = module_engine.client.containers.get(each.container).exec_run(
-            ["ip", "addr", "show", each.interface]
-        )
-        assert f"inet {each.address}/" in seen.output.decode()
+        container = module_engine.client.containers.get(each.container)
+        assert f"inet {each.address}/" in said(container, ["ip", "addr", "show", each.interface])
 
 
 def test_ports_are_told_once_and_with_the_place_where_they_are_reached(found: NetworkMap) -> None:

@@ -9,7 +9,7 @@ import pytest
 from labkit import observe
 from labkit.engine import Engine
 from labkit.errors import UsageError
-from labkit.observe import Event
+from labkit.observe import Event, EventLog
 
 
 def run(engine: Engine, script: str, **options: object) -> observe.Container:
@@ -17,6 +17,15 @@ def run(engine: Engine, script: str, **options: object) -> observe.Container:
         "busybox:lab", ["sh", "-c", script], name="web", detach=True, network_mode="none", **options
     )
     return observe.container(engine, "web")
+
+
+def events_until(engine: Engine, of: observe.Container, action: str) -> EventLog:
+    """The events of a container, once *action* is one of them: who waits for an end hears of it before it is told."""
+    end = time.monotonic() + 60
+    while True:
+        log = observe.events(engine, of)
+        if action in [event.action for event in log] or time.monotonic() > end:
+            return log
 
 
 def test_a_container_is_read_as_typed_facts(engine: Engine) -> None:
@@ -43,7 +52,7 @@ def test_events_are_the_containers_own_and_in_order(engine: Engine) -> None:
     engine.client.api.remove_container("web", force=True)
     seen = run(engine, "exit 4")
     engine.client.api.wait("web")
-    log = observe.events(engine, seen)
+    log = events_until(engine, seen, "die")
     assert [str(event) for event in log][:2] == ["create", "start"]
     assert "die (exit code 4)" in repr(log)
     assert "exit code 3" not in repr(log)
@@ -54,7 +63,7 @@ def test_labels_are_not_taken_for_what_the_engine_says(engine: Engine) -> None:
     seen = run(engine, "sleep 1000", labels={"signal": "USR1", "exitCode": "none"})
     engine.client.api.kill("web")
     engine.client.api.wait("web")
-    told = {event.action: event for event in observe.events(engine, seen)}
+    told = {event.action: event for event in events_until(engine, seen, "die")}
     assert (told["kill"].signal, told["die"].exit_code) == (None, None)
     assert str(told["kill"]) == "kill"
     unasked = [event for event in observe.events(engine) if event.id == seen.id]

@@ -19,6 +19,7 @@ from labkit.observe import Duration
 from labkit.runbook import actions
 from labkit.runbook.copies import is_copied, is_restored, plan_backup, plan_restore
 from labkit.runbook.plans import Plan
+from tests.containers import said
 from tests.faults.test_proof import objects, play
 
 DATA = "/var/lib/postgresql/data"
@@ -62,9 +63,7 @@ def answers(server: Any) -> None:
 
 
 def ask(server: Any, question: str) -> str:
-    told = server.exec_run(["psql", "-U", "postgres", "-Atc", question], environment=PASSWORD)
-    assert told.exit_code == 0, told.output
-    return str(told.output.decode().strip())
+    return said(server, ["psql", "-U", "postgres", "-Atc", question], environment=PASSWORD).strip()
 
 
 def write(server: Any) -> None:
@@ -79,7 +78,7 @@ def write(server: Any) -> None:
 
 
 def committed(server: Any) -> int:
-    noted = server.exec_run(["tail", "-n", "1", "/tmp/committed"]).output.decode().strip()
+    noted = said(server, ["sh", "-c", "echo; tail -n 1 /tmp/committed"]).strip()  # always a line
     return int(noted) if noted.isdigit() else 0
 
 
