@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from labkit import doctor
-from labkit.engine import images, packs
+from labkit.engine import images, making, packs
 from labkit.errors import EngineUnreachable, LabkitError
 from labkit.kernels import specs
 from labkit.progress import Tell
@@ -30,14 +30,14 @@ STORED_FOR_TESTS = ("busybox", "debian", "postgres", "redis")
 def for_labs(tell: Tell, wanted: Sequence[str] = LAB_IMAGES, *, refresh: bool = False) -> None:
     """Everything that the labs need: the default engine pack and the images, ready in a prepared state.
 
-    *refresh*: images whose recipe has changed are made anew, where that can be done.
+    *refresh*: a pack and images whose recipe has changed are made anew, where that can be done.
     """
     with suppress(OSError):  # an environment that is not ours to write: kernels start the ordinary way
         specs.install()
     if os.environ.get("LABKIT_PROVIDER") == "attach":
         return
     need_private_engine()
-    _pack(LAB_PACK, tell)
+    _pack(LAB_PACK, tell, refresh=refresh)
     if refresh:
         _refresh(wanted, tell)
     _images(LAB_PACK, wanted, tell)
@@ -48,7 +48,7 @@ def for_tests(tell: Tell) -> None:
     _debian_packages({"chromium": "chromium"}, tell)
     need_private_engine()
     for name in TEST_PACKS:
-        _pack(name, tell)
+        _pack(name, tell, refresh=True)
     _refresh(STORED_FOR_TESTS, tell)
     for name in TEST_PACKS:
         _images(name, TEST_IMAGES, tell)
@@ -73,12 +73,19 @@ def need_private_engine() -> None:
     )
 
 
-def _pack(name: str, tell: Tell) -> None:
-    if name not in packs.names():
+def _pack(name: str, tell: Tell, *, refresh: bool) -> None:
+    """Have the engine pack *name*, with *refresh* anew if it is outdated; what is there goes on being used where that fails."""
+    pack = packs.find(name) if name in packs.names() else None
+    if pack and not (refresh and pack.outdated):
+        packs.tell_outdated(pack, tell)
+        return
+    try:
         _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
-        packs.build(name, tell)
-    else:
-        packs.tell_outdated(packs.find(name), tell)
+        making.build(name, tell)
+    except LabkitError as error:
+        if pack is None:
+            raise
+        tell(f"engine pack {name}: not made anew, and used as it is ({error.what})")
 
 
 def _refresh(names: Sequence[str], tell: Tell) -> None:

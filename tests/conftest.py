@@ -14,7 +14,7 @@ from hypothesis import settings
 
 import labkit
 from labkit import paths
-from labkit.engine import Engine, packs
+from labkit.engine import Engine, making, packs
 from tests.browser import browser, lab
 
 __all__ = ["browser", "lab"]
@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def module_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """A private engine with busybox ready, for all tests of a module; once for each engine version."""
     if request.param not in packs.names():
-        packs.build(request.param)
+        making.build(request.param)
     with labkit.open_engine("sandbox", name="test", pack=request.param, images=["busybox"]) as engine:
         yield engine
 

@@ -43,31 +43,31 @@ def pack_list(as_json: AsJson = False) -> None:
 
 @commands.command("build")
 def pack_build(name: Annotated[str, typer.Argument()] = "debian-13") -> None:
-    """Make an engine pack from Debian packages."""
-    from labkit.engine import packs
+    """Make an engine pack from Debian packages; one whose recipe has changed since, anew."""
+    from labkit.engine import making
 
     with telling() as tell:
-        pack = packs.build(name, tell)
+        pack = making.build(name, tell)
     print(f"{pack.name} is ready: {', '.join(f'{k} {v}' for k, v in pack.versions.items())}")
 
 
 @commands.command("export")
 def pack_export(file: Path, name: Annotated[str, typer.Option("--name")] = "debian-13") -> None:
     """Write an engine pack to one file, with checksums, for a machine without a network."""
-    from labkit.engine import packs
+    from labkit.engine import making
 
     with telling() as tell:
-        packs.export_pack(name, file, tell)
+        making.export_pack(name, file, tell)
     print(f"{file}: {file.stat().st_size // 2**20} MiB")
 
 
 @commands.command("import")
 def pack_import(file: Path) -> None:
     """Take an engine pack out of a file made by export."""
-    from labkit.engine import packs
+    from labkit.engine import making
 
     with telling() as tell:
-        pack = packs.import_pack(file, tell)
+        pack = making.import_pack(file, tell)
     print(f"{pack.name} is ready")
 
 

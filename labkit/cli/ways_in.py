@@ -19,7 +19,7 @@ commands = typer.Typer()
 
 @commands.command()
 def setup(tests: Annotated[bool, typer.Option("--tests", help="Also what the tests need.")] = False) -> None:
-    """Make the engine pack and the lab images, if they are not there yet, and images anew whose recipe has changed."""
+    """Make the engine pack and the lab images, if they are not there yet, and anew those whose recipe has changed."""
     from labkit import setup as steps
 
     with telling() as tell:

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +277,10 @@ def keep(record: dict[str, Any]) -> int:
         answer("failed the process that it belongs to has ended: a notebook server, for example")
         return 1
     failure = ""
+    held = ExitStack()
     try:
+        if record["pack_folder"]:
+            held.enter_context(locks.using(Path(record["pack_folder"])))
         keeper.start()
         if not answer("ready\n") and not keeper.watched:
             raise RuntimeError("who asked for it has ended, so nobody would know of it")
@@ -288,6 +291,7 @@ def keep(record: dict[str, Any]) -> int:
         failure = f"failed {error}"
     finally:
         keeper.end()
+        held.close()
     answer(failure)
     return 1 if failure else 0
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from labkit import paths
-from labkit.engine import images, locks, prepared, records
+from labkit.engine import images, locks, making, prepared, records
 from labkit.engine.debian import rootless
 from labkit.engine.keeper import erase
 
@@ -44,7 +44,9 @@ def collect() -> list[str]:
             ]
         for pattern in HALF_MADE:
             told += [_removed(path) for path in sorted(home.glob(pattern))]
-        for state in images.stale_states():
+        told += [f"{path}: removed" for path in making.collect_former()[0]]
+        in_use = records.prepared_states()
+        for state in [each for each in images.stale_states() if each not in in_use]:
             prepared.remove(state)
             told.append(f"{state}: made of images or of a pack that have changed, removed")
         if stale := prepared.collect(records.bound_layers()):

@@ -34,6 +34,7 @@ __all__ = [
     "find",
     "listed",
     "need_free",
+    "prepared_states",
     "ready",
     "running",
     "stale",
@@ -218,8 +219,16 @@ def elsewhere() -> dict[str, str]:
 
 def bound_layers() -> set[str]:
     """Ids of the stored image layers that engines use, whatever their runtime folder."""
-    told = [record.facts for record in listed()] + [_noted(folder) for folder in _data_folders()]
-    return {str(layer) for facts in told for layer in facts.get("bound", [])}
+    return {str(layer) for facts in _told() for layer in facts.get("bound", [])}
+
+
+def prepared_states() -> set[str]:
+    """Names of the prepared states that engines go back to when they are reset."""
+    return {facts["prepared"] for facts in _told() if facts.get("prepared")}
+
+
+def _told() -> list[dict[str, Any]]:
+    return [record.facts for record in listed()] + [_noted(folder) for folder in _data_folders()]
 
 
 def _noted(data: Path) -> dict[str, Any]:

@@ -217,6 +217,7 @@ class Sandbox(Engine):
             "created": time.time(),
             "state": "starting",
             "pack": self.pack.name,
+            "pack_folder": "" if machine else str(self.pack.folder),
             "key": self.key,
             "prepared": self.state,
             "config": self.config,
@@ -230,7 +231,7 @@ class Sandbox(Engine):
             "boot": str(HERE / "boot.sh"),
             "slirp": self.pack.program("usr/bin/slirp4netns"),
         }
-        note = {"bound": self._bound, "runtime": str(paths.runtime())}
+        note = {"bound": self._bound, "prepared": self.state, "runtime": str(paths.runtime())}
         (self.data / records.NOTE).write_text(json.dumps(note), encoding="utf-8")
         (self.folder / "engine.json").write_text(json.dumps(record), encoding="utf-8")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import labkit
-from labkit.engine import archives, debian, images, packs
+from labkit import setup
+from labkit.engine import archives, debian, images, leftovers, making, packs
 from labkit.errors import LabkitError, PackBroken, Refused, UsageError
 
 
@@ -101,7 +102,7 @@ def test_nonsense_with_a_right_checksum_is_refused(
 ) -> None:
     """A file that somebody else's program made is one message, and nothing of it is taken."""
     file = small_pack(tmp_path, **says)
-    take = images.import_pack if says["kind"] == "images" else packs.import_pack
+    take = images.import_pack if says["kind"] == "images" else making.import_pack
     with pytest.raises(LabkitError) as caught:
         take(file, quiet)
     assert not isinstance(caught.value, PackBroken) or str(file) in str(caught.value)
@@ -121,7 +122,7 @@ def test_a_pack_takes_no_place_but_a_files(name: str, tmp_path: Path) -> None:
     """A device, which root could replace, a folder, and a file in none are refused, and stay what they are."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    for export in (images.export_pack, lambda *args: packs.export_pack("debian-13", *args)):
+    for export in (images.export_pack, lambda *args: making.export_pack("debian-13", *args)):
         with pytest.raises(UsageError, match="cannot write"):
             export(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2
@@ -145,10 +146,10 @@ def test_images_travel_in_one_file(tmp_path: Path, other_home: Path, monkeypatch
 def test_engine_pack_travels_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine pack exported here starts an engine after an import on another machine, without a network."""
     file = tmp_path / "engine.labkit"
-    packs.export_pack("debian-13", file, quiet)
+    making.export_pack("debian-13", file, quiet)
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "room 7"))
     assert packs.names() in ([], [packs.MACHINE])
-    pack = packs.import_pack(file, quiet)
+    pack = making.import_pack(file, quiet)
     with labkit.open_engine(name="imported", pack=pack.name) as engine:
         assert engine.client.version()["Version"].startswith("26.1")
     packs.remove(pack.name)
@@ -237,7 +238,7 @@ def test_interrupted_build_leaves_nothing_running_and_the_next_try_works(
         patch.setenv("LABKIT_HOME", str(home))
         with pytest.raises(LabkitError, match="not on this machine yet"):
             packs.find("debian-13")
-        with packs._making("debian-13", quiet) as fresh:
+        with making._making("debian-13", quiet) as fresh:
             assert fresh is not None and list(fresh.iterdir()) == []
             (fresh / "pack.json").write_text(json.dumps({"digest": "", "versions": {}}))
 
@@ -255,25 +256,13 @@ def mentions(path: Path) -> list[str]:
     return found
 
 
-def test_a_pack_is_outdated_when_its_recipe_has_changed(own_folders: tuple[Path, Path]) -> None:
-    """One whose recipe nobody noted, and one that is no recipe's, are not; `pack build` leaves it and says so."""
+def test_a_pack_is_outdated_when_its_recipe_has_changed() -> None:
+    """One whose recipe nobody noted, and one that is no recipe's, are not."""
     pack = packs.find("debian-13")
-    told: list[str] = []
     for recipe, outdated in (("", False), (packs.recipe("debian-13"), False), ("another", True)):
         made = replace(pack, recipe=recipe)
         assert made.outdated == outdated
         assert not replace(made, name="my-own").outdated
-    folder = own_folders[0] / "packs/mine"
-    folder.mkdir()
-    (folder / "pack.json").write_text(json.dumps({"digest": "x", "versions": {}}))
-    assert not packs.find("mine").outdated
-    (folder.parent / "debian-12").unlink()
-    folder.rename(folder.parent / "debian-12")
-    (folder.parent / "debian-12/pack.json").write_text(
-        json.dumps({"digest": "x", "versions": {}, "recipe": "another"})
-    )
-    assert packs.build("debian-12", told.append).outdated
-    assert len(told) == 1 and "labkit pack remove debian-12" in told[0]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "debian-13/", "../packs/debian-13", "x/../debian-13"])
@@ -283,10 +272,61 @@ def test_a_pack_has_a_name_and_no_path(name: str) -> None:
         packs.find(name)
 
 
-def test_a_pack_that_engines_run_from_is_not_removed(own_folders: tuple[Path, Path]) -> None:
-    """The engines are named; the pack stays, and so do they."""
+@pytest.fixture
+def outdated(own_folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> packs.Pack:
+    """The pack debian-13 as it was made by another recipe, in a folder of the test's own; what is made anew is as quick."""
+    shared = packs.find("debian-13")
+    rootfs = shared.rootfs.resolve()
+    folder = own_folders[0] / "packs/debian-13"
+    folder.unlink()
+    folder.mkdir()
+    (folder / "rootfs").symlink_to(rootfs)
+    facts = {"name": "debian-13", "digest": "x", "versions": shared.versions, "recipe": "another"}
+    (folder / "pack.json").write_text(json.dumps(facts))
+
+    def fake(_suite: str, _packages: list[str], target: Path, _progress: object) -> None:
+        target.symlink_to(rootfs)
+
+    monkeypatch.setattr(making, "debootstrap", fake)
+    return packs.find("debian-13")
+
+
+def test_an_outdated_pack_is_made_anew_and_the_former_lives_as_long_as_engines_run_from_it(
+    outdated: packs.Pack,
+) -> None:
+    """The engine goes on and can be reset; a pack in use is not removed, also by those who see another runtime folder."""
+    assert outdated.outdated
+    told: list[str] = []
     with labkit.open_engine("sandbox", name="held") as engine:
         with pytest.raises(Refused, match="engines run from") as caught:
             packs.remove("debian-13")
         assert engine.id in str(caught.value)
-        assert engine.client.ping() and packs.find("debian-13")
+        made = making.build("debian-13", told.append)
+        assert not made.outdated and "made anew" in told[0] and "labkit engine gc" in told[-1]
+        leftovers.collect()
+        (kept,) = outdated.folder.parent.glob(".*.former")
+        assert engine.host.run(["docker", "--version"]).stdout
+        engine.reset()
+        assert f"{kept}: removed" in leftovers.collect() and engine.client.ping()
+    assert making.build("debian-13", told.append) == made
+    packs.remove("debian-13")
+
+
+def test_where_a_pack_cannot_be_made_anew_the_former_goes_on(
+    outdated: packs.Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`labkit pack build` says why; set-up says that it is used as it is; nothing half-made is left."""
+    told: list[str] = []
+
+    def unreachable(*_: object) -> None:
+        raise LabkitError("could not make a Debian trixie root filesystem")
+
+    monkeypatch.setattr(making, "debootstrap", unreachable)
+    with pytest.raises(LabkitError, match="could not make"):
+        making.build("debian-13", told.append)
+    setup._pack("debian-13", told.append, refresh=True)
+    assert "not made anew, and used as it is" in told[-1]
+    setup._pack("debian-13", told.append, refresh=False)
+    assert "`labkit pack build debian-13` makes it anew" in told[-1]
+    assert packs.find("debian-13") == outdated
+    assert not [*outdated.folder.parent.glob(".*.making"), *outdated.folder.parent.glob(".*.former")]
