@@ -57,13 +57,19 @@ def images_list(as_json: AsJson = False) -> None:
 def images_get(
     names: Annotated[list[str] | None, typer.Argument(help="Which (default: all).")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Where from, in order: registry, build.")] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]", help="A mirror to ask in place of Docker Hub (or LABKIT_REGISTRY)."
+        ),
+    ] = None,
 ) -> None:
     """Have images in the store, from the first source that works; what is outdated is made anew."""
     from labkit.engine import images
     from labkit.engine.sources import SOURCES
 
     with telling() as tell:
-        found = images.get(names or [], tell, sources=source or SOURCES, refresh=True)
+        found = images.get(names or [], tell, sources=source or SOURCES, registry=registry, refresh=True)
     for image in found:
         print(f"{image.name}: {image.size / 2**20:.1f} MiB, from {image.source}")
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from labkit import paths, texts
-from labkit.engine import archives, packs, prepared
+from labkit.engine import archives, mirrors, packs, prepared
 from labkit.engine.catalogue import Image, catalogue, known, recipe
 from labkit.engine.debian import Progress
 from labkit.engine.locks import working
 from labkit.engine.packs import Pack
-from labkit.engine.sources import SOURCES, build, pull
+from labkit.engine.sources import SOURCES, Search, build, pull
 from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:
@@ -120,11 +120,13 @@ def get(
     progress: Progress = print,
     *,
     sources: Sequence[str] = SOURCES,
+    registry: str | None = None,
     refresh: bool = False,
 ) -> list[Stored]:
     """Have the images *names* (default: the whole catalogue) in the store; make what is missing.
 
-    *sources*: which to try, in order: ``registry``, ``build``.  Building takes a private engine, a Debian mirror and about
+    *sources*: which to try, in order: ``registry``, ``build``.  *registry*: the mirror to ask (default: ``LABKIT_REGISTRY``,
+    else the registries that the catalogue names).  Building takes a private engine, a Debian mirror and about
     half a minute an image.  *refresh*: make those anew, too, whose recipe has changed; else *progress* is told of them.
     Where that fails, what is in the store stays.
     """
@@ -132,10 +134,11 @@ def get(
     for source in sources:
         if source not in SOURCES:
             raise UsageError("no such source of images", seen=repr(source), expected=", ".join(SOURCES))
+    search = Search(sources, mirrors.chosen(registry))
     if any(_wanting(image, refresh) for image in wanted):
         with _locked(progress):
             if missing := [image for image in wanted if _wanting(image, refresh)]:
-                _make_all(missing, progress, sources, refresh)
+                _make_all(missing, progress, search, refresh)
     found = [found for image in wanted if (found := stored(image.name))]
     for image in found:
         if image.outdated:
@@ -151,32 +154,32 @@ def _wanting(image: Image, refresh: bool) -> bool:
 
 
 @working()
-def _make_all(missing: list[Image], progress: Progress, sources: Sequence[str], refresh: bool) -> None:
+def _make_all(missing: list[Image], progress: Progress, search: Search, refresh: bool) -> None:
     from labkit.engine import open_engine
 
     paths.need_space(_store(), NEEDED_BYTES, "make the lab images")
-    silent: set[str] = set()
-    with open_engine("sandbox", name=BUILDER) as engine:
+    with open_engine("sandbox", name=BUILDER, config=mirrors.config(search.mirror)) as engine:
+        mirrors.trust(engine, search.mirror)
         for image in missing:
             if _wanting(image, refresh):  # not if it was made as another's base
-                _make(engine, image, progress, sources, silent)
+                _make(engine, image, progress, search)
 
 
-def _make(engine: Engine, image: Image, progress: Progress, sources: Sequence[str], silent: set[str]) -> None:
-    """Have *image* on *engine* from the first of *sources* that works, and in the store."""
-    for source in sources:
+def _make(engine: Engine, image: Image, progress: Progress, search: Search) -> None:
+    """Have *image* on *engine* from the first source of *search* that works, and in the store."""
+    for source in search.sources:
         if source == "build":
             if image.base:
                 _make_base(engine, catalogue()[image.base], progress)
             build(engine, image, progress, _store())
-        elif not pull(engine, image, progress, silent):
+        elif not pull(engine, image, progress, search):
             continue
         found = engine.client.images.get(image.tag)
         facts = {"id": found.id, "source": source, "recipe": recipe(image, source)}
         _keep(image.name, found.save(named=image.tag), facts)
         return
     raise LabkitError(
-        f"the image {image.name} cannot be had from {' or '.join(sources)}",
+        f"the image {image.name} cannot be had from {' or '.join(search.sources)}",
         try_="labkit images import FILE     (from another machine's `labkit images export`)",
     )
 
@@ -186,7 +189,7 @@ def _make_base(engine: Engine, base: Image, progress: Progress) -> None:
     if _present(engine, base):
         return
     if _wanting(base, refresh=True):
-        _make(engine, base, progress, ["build"], set())
+        _make(engine, base, progress, Search(["build"]))
     else:
         load(engine, [base.name])
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from labkit.engine import mirrors
 from labkit.engine.catalogue import DEBIAN, TAG, Image
 from labkit.engine.debian import Progress, debootstrap
 from labkit.engine.failures import translated
@@ -16,33 +19,43 @@ from labkit.errors import EngineUnreachable, LabkitError
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["SOURCES", "build", "pull"]
+__all__ = ["SOURCES", "Search", "build", "pull"]
 
 SOURCES = ("registry", "build")
 SILENCE = 15
 """Seconds after which a registry that says nothing is given up."""
 
 
-def pull(engine: Engine, image: Image, progress: Progress, silent: set[str]) -> bool:
+@dataclass(frozen=True)
+class Search:
+    """Which *sources* to try, in order; the registry to ask in place of the catalogue's; and the *silent* ones, given up."""
+
+    sources: Sequence[str] = SOURCES
+    mirror: str = ""
+    silent: set[str] = field(default_factory=set)
+
+
+def pull(engine: Engine, image: Image, progress: Progress, search: Search) -> bool:
     """Pull *image* by its digest; false where no registry gives it.
 
-    *silent*: the registries that were given up; one that falls silent now is added, and none of them is asked again.
+    A registry that falls silent is added to those of *search* that are given up, and not asked again.
     """
-    name = image.registry.partition("@")[0]
-    registry = name.partition("/")[0]
-    if not name or registry in silent or os.environ.get("LABKIT_OFFLINE"):
+    reference = mirrors.reference(image.registry, search.mirror) if image.registry else ""
+    registry = reference.partition("/")[0]
+    if not reference or registry in search.silent or os.environ.get("LABKIT_OFFLINE"):
         return False
-    progress(f"image {image.name}: asking the registry for {name}")
+    asked = f"{search.mirror} for {image.registry.partition('/')[2]}" if search.mirror else f"for {reference}"
+    progress(f"image {image.name}: asking the registry {asked.partition('@')[0]}")
     try:
         with translated():
-            _pull_by_digest(engine, image.registry)
+            _pull_by_digest(engine, reference)
     except LabkitError as error:
         if isinstance(error, EngineUnreachable):  # it hangs, as with bad wifi
-            silent.add(registry)
+            search.silent.add(registry)
         why = shorten((error.seen.strip() or error.what).splitlines()[0], 200, placeholder=" …")
         progress(f"  not from a registry ({why})")
         return False
-    engine.client.images.get(image.registry).tag(image.name, TAG)
+    engine.client.images.get(reference).tag(image.name, TAG)
     return True
 
 

@@ -22,10 +22,10 @@ import docker
 import pytest
 
 import labkit
-from labkit.engine import Engine, images, packs, sources
+from labkit.engine import Engine, images, mirrors, packs, sources
 from labkit.engine import catalogue as catalogues
 from labkit.engine.catalogue import catalogue
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, UsageError
 
 
 @pytest.fixture
@@ -74,23 +74,84 @@ def test_engine_pushes_to_and_pulls_from_a_registry_on_this_machine(engine: Engi
     engine.reset()
 
 
-def test_an_image_is_pulled_by_its_digest(engine: Engine, registry: int) -> None:
-    """What a registry has is taken from there, and called by its name here."""
-    repository = f"host.docker.internal:{registry}/busybox"
+def test_an_image_is_pulled_by_its_digest(
+    engine: Engine, registry: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a registry has is taken from there, and called by its name here; so it is from a mirror of the one that is named.
+
+    Where that has not got it, gives something else under the digest, or is not there at all, the reason is told.
+    """
+    monkeypatch.delenv("LABKIT_OFFLINE", raising=False)
+    repository = f"host.docker.internal:{registry}/library/busybox"
     image = engine.client.images.get("busybox:lab")
     image.tag(repository, "1")
     engine.client.images.push(repository, tag="1")
     image.reload()
-    for name in (f"{repository}:1", "busybox:lab"):
-        engine.client.images.remove(name)
-    pinned = replace(catalogue()["busybox"], registry=image.attrs["RepoDigests"][0])
-    assert sources.pull(engine, pinned, print, set())
-    assert engine.client.images.get("busybox:lab").id == image.id
-    absent = replace(pinned, registry=f"{repository}@sha256:{'0' * 64}")
-    told: list[str] = []
-    assert not sources.pull(engine, absent, told.append, set())
-    assert "not from a registry (manifest for" in told[-1], told
+    pin, told = image.attrs["RepoDigests"][0], []
+    digest = pin.partition("@")[2]
+    mirrored = sources.Search(mirror=f"localhost:{registry}")
+    for reference, search in ((pin, sources.Search()), (f"docker.io/library/busybox@{digest}", mirrored)):
+        engine.client.images.remove(image.id, force=True)
+        pinned = replace(catalogue()["busybox"], registry=reference)
+        assert sources.pull(engine, pinned, told.append, search)
+        assert engine.client.images.get("busybox:lab").id == image.id
+    assert told[-1] == f"image busybox: asking the registry localhost:{registry} for library/busybox"
+
+    engine.client.images.remove(image.id, force=True)
+    manifest = next(tmp_path.glob(f"blobs/**/{digest.partition(':')[2]}/data"))
+    manifest.write_text(manifest.read_text() + " ")
+    for where, tag, why in (
+        (mirrored, "0" * 64, "manifest for"),
+        (mirrored, digest.partition(":")[2], "verification failed"),
+        (sources.Search(mirror="127.0.0.1:1"), "0" * 64, "connection refused"),
+    ):
+        absent = replace(pinned, registry=f"docker.io/library/busybox@sha256:{tag}")
+        assert not sources.pull(engine, absent, told.append, where)
+        assert told[-1].startswith("  not from a registry (") and why in told[-1], told
     engine.reset()
+
+
+@pytest.mark.parametrize(
+    ("mirror", "asked"),
+    [
+        ("", "docker.io/library/busybox@sha256:0"),
+        ("localhost:5000", "host.docker.internal:5000/library/busybox@sha256:0"),
+        ("127.0.0.9/hub", "host.docker.internal/hub/library/busybox@sha256:0"),
+        ("room7.lan:5000/docker/hub", "room7.lan:5000/docker/hub/library/busybox@sha256:0"),
+        *(
+            (wrong, None)
+            for wrong in ("mirror", "http://room7.lan", "room7.lan/", "room7.lan/Hub", "a b:1", ":5000")
+        ),
+    ],
+)
+def test_a_mirror_takes_the_place_of_the_registry(
+    mirror: str, asked: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By path and digest as the catalogue has them, and the machine's loopback is meant; nonsense is told at once."""
+    monkeypatch.setenv("LABKIT_REGISTRY", mirror)
+    if asked is None:
+        with pytest.raises(UsageError, match="names no registry"):
+            images.get(["busybox"])
+    else:
+        assert mirrors.reference("docker.io/library/busybox@sha256:0", mirrors.chosen(None)) == asked
+        assert mirrors.chosen("other:1") == "other:1"
+
+
+def test_what_docker_is_told_of_a_mirror_counts(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain HTTP where this machine's daemon.json allows it, and whom certs.d trusts; of private keys nothing is taken."""
+    monkeypatch.setattr(mirrors, "DOCKER", tmp_path)
+    assert mirrors.config("room7.lan:5000") == {"insecure-registries": ["10.0.2.2/32"]}
+    (tmp_path / "daemon.json").write_text('{"insecure-registries": ["room7.lan:5000"]}')
+    assert mirrors.config("room7.lan:5000") == {"insecure-registries": ["10.0.2.2/32", "room7.lan:5000"]}
+    assert mirrors.config("") == {"insecure-registries": ["10.0.2.2/32"]}
+    folder = tmp_path / "certs.d/room7.lan:5000"
+    folder.mkdir(parents=True)
+    for name in ("ca.crt", "client.key"):
+        (folder / name).write_text(name)
+    mirrors.trust(engine, "room7.lan:5000/hub")
+    assert engine.host.run(["ls", str(folder)]).stdout.split() == ["ca.crt"]
 
 
 def test_an_outdated_image_is_used_until_a_new_one_is_asked_for(
@@ -109,7 +170,8 @@ def test_an_outdated_image_is_used_until_a_new_one_is_asked_for(
     (outdated,) = images.get(["busybox"], told.append)
     assert outdated.outdated and "labkit images get busybox" in told[-1]
 
-    pin = _pushed("busybox", registry)
+    pin = _pushed("busybox", registry).replace(f"host.docker.internal:{registry}", "docker.io")
+    monkeypatch.setenv("LABKIT_REGISTRY", f"127.0.0.1:{registry}")
     _set_pin(own_catalogue, pin.partition("@")[0] + f"@sha256:{'0' * 64}")
     with pytest.raises(LabkitError, match="cannot be had from registry"):
         images.get(["busybox"], told.append, sources=["registry"], refresh=True)
@@ -197,7 +259,7 @@ def test_a_registry_that_hangs_is_given_up(engine: Engine, monkeypatch: pytest.M
         where = f"host.docker.internal:{silent.getsockname()[1]}/busybox@sha256:{'0' * 64}"
         image = replace(catalogue()["busybox"], registry=where)
         monkeypatch.setattr(sources, "SILENCE", 2)
-        given_up: set[str] = set()
+        given_up = sources.Search()
         assert sources.pull(engine, image, told.append, given_up) is False
     assert "timed out" in told[-1], told
     heard = len(told)
@@ -216,7 +278,7 @@ def test_a_registrys_error_may_be_empty(explanation: str | None, monkeypatch: py
 
     monkeypatch.setattr(sources, "_pull_by_digest", pull)
     engine = cast(Engine, None)
-    assert sources.pull(engine, catalogue()["busybox"], told.append, set()) is False
+    assert sources.pull(engine, catalogue()["busybox"], told.append, sources.Search()) is False
     assert told[-1].startswith("  not from a registry (") and len(told[-1]) > 25
 
 
