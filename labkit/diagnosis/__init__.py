@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnosis", "Evidence", "Finding", "get", "names"]
 
-_NOT_DIAGNOSES = {"evidence", "findings"}
+_NOT_DIAGNOSES = {"evidence", "findings", "victims"}
 
 
 class Diagnosis(Protocol):

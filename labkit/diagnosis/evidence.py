@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labkit.observe.containers import Container
-from labkit.observe.kernel import KernelLog
+from labkit.observe.kernel import KernelLog, OomKill
 from labkit.observe.lives import Life
 from labkit.observe.memory import MemoryCounters
 from labkit.observe.readings import Unreadable
@@ -45,18 +45,28 @@ def of_death(life: Life) -> Evidence:
     return told.model_copy(update={"fact": f"… (older ones are forgotten), {told.fact}"})
 
 
-def of_kernel(log: KernelLog | Unreadable) -> Evidence:
-    """The last kill in the kernel's log."""
+def of_kernel(log: KernelLog | Unreadable, then: OomKill | None = None, *, dead: bool = False) -> Evidence:
+    """The last kill in the kernel's log; where a death is explained, and one belongs to it, *then*."""
     if isinstance(log, Unreadable):
         return Evidence(source=log.source, fact=f"not readable: {log.reason}")
+    named = ", ".join(sorted({kill.victim for kill in log.unplaced}))
+    besides = f"; killed about then, and not said where: {named}" if named and not then else ""
     if not log.kills:
-        return Evidence(source="kernel log", fact="no process of this container was killed for memory")
-    last = log.kills[-1]
+        whose = "of this container" if log.source == "kernel log" else "on this machine, since it started,"
+        return Evidence(
+            source=log.source,
+            fact=f"no process {whose} was killed for memory{besides}",
+            detail=", ".join(
+                f"{kill.at.isoformat()} {kill.victim}, process {kill.pid}" for kill in log.unplaced
+            ),
+        )
+    last = then or log.kills[-1]
+    other = ", by its clock at another time" if dead and not then else ""
     who = {True: "PID 1", False: "not PID 1", None: "the log does not say whether it was PID 1"}
     when = last.at.isoformat(timespec="milliseconds")
     return Evidence(
-        source="kernel log",
-        fact=f"killed {last.victim} for memory: {who[last.first]}",
+        source=log.source,
+        fact=f"killed {last.victim} for memory{other}: {who[last.first]}{besides}",
         detail=f"{when}, process {last.pid} on the host, limit of {last.limit_of or 'the machine'}",
     )
 

@@ -25,7 +25,8 @@ class Container(Tabular):
 
     Sizes are in bytes.  ``memory``: its limit, None for no limit.  ``memory_swap``: the limit of memory and
     swap together, -1 for no limit, None where the engine keeps none.  Times are in UTC, None where it never
-    happened.  ``auto_remove``: it was run with ``--rm``; ``unnamed``: its volumes that nobody gave a name.
+    happened.  ``auto_remove``: it was run with ``--rm``; ``unnamed``: its volumes that nobody gave a name;
+    ``pid_mode``: whose process namespace it lives in, ``host`` or ``container:…``, empty for its own.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Container(Tabular):
     labels: dict[str, str]
     auto_remove: bool = False
     unnamed: tuple[str, ...] = ()
+    pid_mode: str = ""
 
     @property
     def running(self) -> bool:
@@ -119,6 +121,7 @@ def _facts(attributes: dict[str, Any]) -> Container:
         labels=config.get("Labels") or {},
         auto_remove=bool(host.get("AutoRemove")),
         unnamed=tuple(sorted(_unnamed(attributes.get("Mounts") or []))),
+        pid_mode=host.get("PidMode") or "",
     )
 
 

@@ -102,10 +102,10 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "killed",
         "likely",
     ),
-    "the kernel names a child": (
+    "the kernel names a child, and nothing shows that PID 1 passed its code on": (
         seen(OOM, log("start", "oom", "die"), kernel=kill(False)),
         "oom-of-child",
-        "certain",
+        "likely",
     ),
     "an oom event, but no kernel log": (
         seen(OOM, log("start", "oom", "die"), kernel=NO_LOG),
@@ -127,10 +127,34 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "undecided",
         "undecided",
     ),
-    "the same, and it had no limit to reach": (
+    "the same, and it had no limit of its own: the machine's, or one above, is enough": (
         seen(replace(DEAD, memory=None), log("start", "die"), kernel=NO_LOG),
+        "undecided",
+        "undecided",
+    ),
+    "the engine lost the oom event and flag, and the kernel had no words left for this kill": (
+        seen(DEAD, log("create", "start", "die"), kernel=replace(CLEAN_LOG, unplaced=kill(None).kills)),
+        "undecided",
+        "undecided",
+    ),
+    "the same, and it was docker kill": (
+        seen(
+            DEAD,
+            log("create", "start", "kill 9", "die"),
+            kernel=replace(CLEAN_LOG, unplaced=kill(None).kills),
+        ),
         "killed",
-        "likely",
+        "certain",
+    ),
+    "the events are gone, and nothing was killed for memory on this machine": (
+        seen(DEAD, kernel=replace(CLEAN_LOG, source="/proc/vmstat")),
+        "undecided",
+        "undecided",
+    ),
+    "a busy engine tells of the oom after the death": (
+        seen(DEAD, log("create", "start", "die", "oom", at=0.1), kernel=kill(True)),
+        "oom-of-pid-1",
+        "certain",
     ),
     "only the flag knows of a kill, and nothing explains it": (
         seen(OOM, log("start", "die")),
@@ -139,9 +163,14 @@ CASES: dict[str, tuple[Seen, str, str]] = {
     ),
     "all events are lost, the kernel's log is not": (seen(OOM, kernel=kill(True)), "oom-of-pid-1", "certain"),
     "the kernel named PID 1 of an earlier life": (
-        seen(DEAD, log("start", "die"), kernel=kill(True, before=5)),
+        seen(DEAD, EventLog((*told(oom=-4.9, die=-4.8), *log("start", "die"))), kernel=kill(True, before=5)),
         "killed",
         "likely",
+    ),
+    "the kernel named PID 1 of an earlier life, or its clock is wrong and it was of this one": (
+        seen(DEAD, log("start", "die"), kernel=kill(True, before=5)),
+        "undecided",
+        "undecided",
     ),
     "a child was killed well before PID 1 ended": (
         seen(OOM, log("start", "oom", *["exec_die"] * 80, "die"), kernel=kill(False, before=8)),
@@ -238,6 +267,21 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "oom-of-pid-1",
         "certain",
     ),
+    "up again by its policy, and a busy engine tells of the oom only then": (
+        seen(
+            replace(ALIVE, restarts=1, restart_policy="always", finished_at=DEATH),
+            log("create", "start", "die", "start", "oom", at=0.2),
+            memory=replace(COUNTERS, oom_kills=0),
+            kernel=kill(True),
+        ),
+        "oom-of-pid-1",
+        "certain",
+    ),
+    "up, and a neighbour under the same limit lost a process": (
+        seen(replace(ALIVE, oom_killed=True), log("start", "oom"), memory=replace(COUNTERS, oom_kills=0)),
+        "running",
+        "certain",
+    ),
     "up again by its policy, and the limit was raised since": (
         seen(
             replace(ALIVE, restarts=2, restart_policy="always", finished_at=DEATH),
@@ -257,10 +301,10 @@ CASES: dict[str, tuple[Seen, str, str]] = {
 
 @pytest.mark.parametrize("behind", SKEWED)
 def test_a_kernels_clock_that_is_wrong_changes_nothing(behind: float) -> None:
-    """Seconds and minutes of drift between the kernel's clock and the engine's lead to the same, certain cause."""
-    for first, code in ((True, "oom-of-pid-1"), (False, "oom-of-child")):
+    """Seconds and minutes of drift between the kernel's clock and the engine's lead to the same cause, as sure as ever."""
+    for first, verdict in ((True, ("oom-of-pid-1", "certain")), (False, ("oom-of-child", "likely"))):
         evidence = seen(OOM, log("start", "oom", "die"), kernel=kill(first, before=behind))
-        assert (explain(evidence).code, explain(evidence).confidence) == (code, "certain")
+        assert (explain(evidence).code, explain(evidence).confidence) == verdict
     lost = seen(DEAD, log("create", "start", "die"), kernel=kill(True, before=behind))
     assert (explain(lost).code, explain(lost).confidence) == ("oom-of-pid-1", "certain")
     dying = seen(ALIVE, log("start", "oom"), memory=COUNTERS, kernel=kill(True, before=behind))
@@ -286,11 +330,39 @@ def test_undecided_names_what_it_can_be() -> None:
     assert lost.candidates == ("oom-of-pid-1", "oom-of-child", "killed", "stop-timed-out")
     assert lost.remedy == ""
     assert explain(seen(DEAD)).candidates == ("killed", "stop-timed-out")
+    blind = explain(seen(DEAD, kernel=NO_LOG))
+    assert (
+        blind.candidates == ("oom-of-pid-1", "oom-of-child", "killed", "stop-timed-out") and not blind.remedy
+    )
+    assert "dmesg" in blind.advice, "it says how to tell them apart"
     silent = explain(seen(OOM, log("start", "die")))
     assert silent.candidates == ("oom-of-pid-1", "oom-of-child", "killed")
     assert not any("not of this death" in item.fact for item in silent.evidence), (
         "the flag may be of this death"
     )
+
+
+@pytest.mark.parametrize(
+    ("container", "events", "advice"),
+    [
+        (DEAD, log("start", "kill 15", "kill 9", "die", "stop"), "less than a second to act on SIGTERM"),
+        (
+            DEAD,
+            told(start=-9, **{"kill 15": -3, "kill 9": -1, "die": 0, "stop": 0.1}),
+            "does not act on SIGTERM",
+        ),
+        (
+            DEAD,
+            told(start=-9, pause=-5, **{"kill 2": -3, "unpause": -1.2, "kill 9": -1, "die": 0, "stop": 0.1}),
+            "paused, and could not act on SIGINT",
+        ),
+        (DEAD, log("start", "die"), "kill -9 on the host, or PID 1 returned 137 itself."),
+        (replace(DEAD, pid_mode="container:ab"), log("start", "die"), "whose process namespace it shares"),
+    ],
+)
+def test_what_the_reader_is_told(container: Container, events: EventLog, advice: str) -> None:
+    """The advice is for what happened: too little time, a pause, a neighbour's end."""
+    assert advice in explain(seen(container, events)).advice
 
 
 @pytest.mark.parametrize("limit_of", ["", "/parent"])

@@ -55,13 +55,58 @@ def test_a_shortage_of_the_machine_is_not_the_containers() -> None:
 def test_a_limit_further_up_is_named() -> None:
     """The limit that was reached can be that of a cgroup above the container's."""
     (kill,) = parse(PARENT, boot=0)
-    assert (kill.limit_of, kill.folder, kill.first) == ("/slice", "/slice/ab86", None)
+    assert (kill.limit_of, kill.folder, kill.first) == ("/slice", "/slice/ab86", True)
+    (other,) = parse(PARENT.replace("pid=7", "pid=8"), boot=0)
+    assert other.first is None, "the table lists the processes of all groups below it"
 
 
 def test_a_table_is_never_used_twice() -> None:
     """A kill without its table (the kernel prints ten in five seconds) does not borrow the one before it."""
     bare = [line for line in CHILD.splitlines() if "oom-kill:" in line]
     assert [kill.first for kill in parse(CHILD + bare[0], boot=0)] == [False, None]
+
+
+SUPPRESSED = """\
+[ 2337.990001] Memory cgroup out of memory: Killed process 26500 (dd) total-vm:34352kB, anon-rss:32256kB
+[ 2338.990001] Out of memory: Killed process 26501 (a (b)) total-vm:34352kB, anon-rss:32256kB
+"""
+GROUP = """\
+[ 2337.690001] Tasks in /docker/ab86 are going to be killed due to memory.oom.group set
+[ 2337.690002] Memory cgroup out of memory: Killed process 26456 (tail) total-vm:34352kB, anon-rss:32256kB
+[ 2337.690003] Memory cgroup out of memory: Killed process 26427 (sh) total-vm:34352kB, anon-rss:32256kB
+"""
+ENDING = (
+    CHILD.rsplit("\n", 2)[0]
+    + "\n[ 2337.69] OOM victim 26456 (tail) is already exiting. Skip killing the task\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (CHILD + SUPPRESSED, [("tail", "/docker/ab86", False), ("dd", "", None), ("a (b)", "", None)]),
+        (SUPPRESSED + CHILD, [("dd", "", None), ("a (b)", "", None), ("tail", "/docker/ab86", False)]),
+        (ENDING + SUPPRESSED.splitlines()[0], [("tail", "/docker/ab86", False), ("dd", "", None)]),
+        (CHILD + GROUP, [("tail", "/docker/ab86", True)]),  # PID 1 goes with it
+        (CHILD + GROUP.replace("/ab86", ""), [("tail", "/docker/ab86", False)]),
+        (
+            PARENT.replace("pid=7", "pid=8").replace("CONSTRAINT_MEMCG", "CONSTRAINT_NONE"),
+            [("mysqld", "/slice/ab86", None)],
+        ),
+    ],
+)
+def test_what_the_log_says_of_each_kill(log: str, told: list[tuple[str, str, bool | None]]) -> None:
+    """Of more than ten kills in five seconds the log only says who; of a group that is killed as a whole, PID 1 is one."""
+    assert [(kill.victim, kill.folder, kill.first) for kill in parse(log, boot=0)] == told
+
+
+def test_kills_of_nowhere_are_told_when_they_are_of_that_time() -> None:
+    """A kill that the log tells to no container can be of each that died at about that time, and of no other."""
+    for started, finished, kept in ((2000, 2340, 2), (-9000, 60, 0), (2300, None, 0)):
+        found = _of(
+            "[    0.0] Linux\n" + CHILD + SUPPRESSED, NOON.timestamp(), timedelta(0), ran(started, finished)
+        )
+        assert isinstance(found, KernelLog) and len(found.unplaced) == kept
 
 
 def test_other_lines_are_passed_over() -> None:
