@@ -59,7 +59,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	    { echo "labkit needs Python 3.11 or later; try: make PYTHON=python3.11 …" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	    echo "installing python3-venv with apt-get" && apt-get -qq update && apt-get -qq install -y python3-venv; } || \
-	    { echo "Python's venv module is incomplete; try: apt-get install python3-venv (as root)" >&2; exit 2; }
+	    { echo "Python's venv module is incomplete; try: apt-get install python3-venv uidmap mmdebstrap (as root)" >&2; exit 2; }
 	@echo "making the virtual environment $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "installing the Python packages of requirements.txt"

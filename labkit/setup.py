@@ -23,20 +23,24 @@ LAB_PACK = "debian-13"
 LAB_IMAGES = ("busybox",)
 TEST_PACKS = ("debian-13", "debian-12")
 TEST_IMAGES = ("busybox",)
+TEST_PROGRAMS = ("chromium",)
 STORED_FOR_TESTS = ("busybox", "debian", "postgres", "redis")
 """What some tests and labs take from the store."""
 
 
-def for_labs(tell: Tell, wanted: Sequence[str] = LAB_IMAGES, *, refresh: bool = False) -> None:
+def for_labs(
+    tell: Tell, wanted: Sequence[str] = LAB_IMAGES, *, refresh: bool = False, programs: Sequence[str] = ()
+) -> None:
     """Everything that the labs need: the default engine pack and the images, ready in a prepared state.
 
-    *refresh*: a pack and images whose recipe has changed are made anew, where that can be done.
+    *refresh*: a pack and images whose recipe has changed are made anew, where that can be done.  *programs*: other Debian
+    packages that will be needed, so that what is not there is told at once.
     """
     with suppress(OSError):  # an environment that is not ours to write: kernels start the ordinary way
         specs.install()
     if os.environ.get("LABKIT_PROVIDER") == "attach":
         return
-    need_private_engine()
+    _programs([LAB_PACK], wanted, programs, tell)
     _pack(LAB_PACK, tell, refresh=refresh)
     if refresh:
         _refresh(wanted, tell)
@@ -45,8 +49,7 @@ def for_labs(tell: Tell, wanted: Sequence[str] = LAB_IMAGES, *, refresh: bool = 
 
 def for_tests(tell: Tell) -> None:
     """Everything that the tests need: both engine packs, every image that they use, and a browser."""
-    _debian_packages({"chromium": "chromium"}, tell)
-    need_private_engine()
+    _programs(TEST_PACKS, STORED_FOR_TESTS, TEST_PROGRAMS, tell)
     for name in TEST_PACKS:
         _pack(name, tell, refresh=True)
     _refresh(STORED_FOR_TESTS, tell)
@@ -55,8 +58,19 @@ def for_tests(tell: Tell) -> None:
     images.get(STORED_FOR_TESTS, tell)
 
 
-def need_private_engine() -> None:
-    """Raise `EngineUnreachable`, with all ways that are open, where this machine cannot run a private engine."""
+def _programs(recipes: Sequence[str], wanted: Sequence[str], others: Sequence[str], tell: Tell) -> None:
+    """What makes those of the packs and of the images *wanted* that are not there yet, and *others*: one look at all."""
+    there = all(name in packs.names() for name in recipes) and all(images.stored(name) for name in wanted)
+    lacking = doctor.lacking([*([] if there else ["mmdebstrap"]), *others])
+    need_private_engine(lacking)
+    _debian_packages(lacking, tell)
+
+
+def need_private_engine(packages: Sequence[str]) -> None:
+    """Raise `EngineUnreachable`, with all ways that are open, where this machine cannot run a private engine.
+
+    The Debian *packages* are named with what else has to be installed.
+    """
     problems = [finding for finding in doctor.sandbox_findings() if finding.status == doctor.MISSING]
     if not problems:
         return
@@ -69,7 +83,7 @@ def need_private_engine() -> None:
     raise EngineUnreachable(
         "no private engine can be started on this machine yet",
         seen="\n".join(f"{f.name}: {f.found}" for f in problems),
-        try_="\n".join([*dict.fromkeys(f.remedy for f in problems if f.remedy), attach]),
+        try_="\n".join([*doctor.remedies(problems, packages), attach]),
     )
 
 
@@ -80,7 +94,7 @@ def _pack(name: str, tell: Tell, *, refresh: bool) -> None:
         packs.tell_outdated(pack, tell)
         return
     try:
-        _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
+        _debian_packages(doctor.lacking(["mmdebstrap"]), tell)
         making.build(name, tell)
     except LabkitError as error:
         if pack is None:
@@ -93,21 +107,18 @@ def _refresh(names: Sequence[str], tell: Tell) -> None:
     outdated = [name for name in names if (found := images.stored(name)) and found.outdated]
     if outdated:
         try:
-            _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
+            _debian_packages(doctor.lacking(["mmdebstrap"]), tell)
             images.get(outdated, tell, refresh=True)
         except LabkitError as error:
             tell(f"images: not made anew, and used as they are ({error.what})")
 
 
 def _images(pack: str, wanted: Sequence[str], tell: Tell) -> None:
-    if any(images.stored(name) is None for name in wanted):
-        _debian_packages({"mmdebstrap": "mmdebstrap"}, tell)
     images.prepared_with(wanted, packs.find(pack), tell)
 
 
-def _debian_packages(needed: dict[str, str], tell: Tell) -> None:
-    """Install Debian packages whose program (the value) is not there; as root only."""
-    missing = [package for package, program in needed.items() if not shutil.which(program)]
+def _debian_packages(missing: Sequence[str], tell: Tell) -> None:
+    """Install the Debian packages *missing*, each called as its program; as root only."""
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -131,9 +142,9 @@ def _debian_packages(needed: dict[str, str], tell: Tell) -> None:
             stdin=subprocess.DEVNULL,
         )
         log = done.stdout + done.stderr
-    if any(not shutil.which(needed[package]) for package in missing):
+    if still := doctor.lacking(missing):
         raise LabkitError(
-            f"apt-get could not install {' '.join(missing)}",
+            f"apt-get could not install {' '.join(still)}",
             seen="\n".join(log.strip().splitlines()[-6:]),
             try_="is a Debian mirror reachable?",
         )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from labkit import doctor
+from labkit import doctor, paths, setup
+from labkit.engine import debian, making
+from labkit.errors import EngineUnreachable
 
 DOCTOR = [sys.executable, "-m", "labkit", "doctor", "--json"]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take privileges away, or mount")
@@ -106,3 +110,30 @@ def test_a_home_that_cannot_be_used_is_a_finding(tmp_path: Path) -> None:
     for home, remedy in ((file, "set LABKIT_HOME"), (folder, f"chmod 700 {folder}")):
         found = finding("disk", LABKIT_HOME=str(home))
         assert found["status"] == "missing" and str(home) in found["found"] and remedy in found["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "named"),
+    [
+        (lambda: setup.for_labs(print), "uidmap mmdebstrap"),
+        (lambda: setup.for_labs(print, programs=setup.TEST_PROGRAMS), "uidmap mmdebstrap chromium"),
+        (lambda: making.build("debian-13", print), "uidmap mmdebstrap"),
+        (doctor.require_sandbox, "uidmap mmdebstrap"),
+    ],
+    ids=["labs", "tests", "pack", "engine"],
+)
+def test_one_command_installs_all_that_an_ordinary_user_lacks(
+    begin: Callable[[], None], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every Debian package that set-up is going to need is in the first message, each once, and nothing is begun."""
+    there = shutil.which
+    gone = ("newuidmap", "newgidmap", "mmdebstrap", "chromium", "dockerd")
+    monkeypatch.setattr(shutil, "which", lambda name, **more: None if name in gone else there(name, **more))
+    monkeypatch.setattr(debian, "rootless", lambda: True)
+    for name in ("LABKIT_HOME", "LABKIT_RUNTIME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody")
+    with pytest.raises(EngineUnreachable) as told:
+        begin()
+    assert told.value.try_.splitlines()[0] == f"apt-get install {named} (as root)"
+    assert not [path for path in paths.home().rglob("*") if path.name != ".labkit"]

@@ -23,7 +23,7 @@ def setup(tests: Annotated[bool, typer.Option("--tests", help="Also what the tes
     from labkit import setup as steps
 
     with telling() as tell:
-        steps.for_labs(tell, refresh=True)
+        steps.for_labs(tell, refresh=True, programs=steps.TEST_PROGRAMS if tests else ())
         if tests:
             steps.for_tests(tell)
 

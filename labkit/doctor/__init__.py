@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
 
 from labkit.doctor import kernel, privileges, supplies
-from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding
+from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding, remedies
 from labkit.doctor.privileges import free_ids
-from labkit.engine import debian
+from labkit.engine import debian, packs
 from labkit.errors import EngineUnreachable
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Finding",
     "examine",
     "free_ids",
+    "lacking",
+    "remedies",
     "require_sandbox",
     "sandbox_findings",
     "verdict",
@@ -58,9 +61,18 @@ def require_sandbox() -> None:
         raise EngineUnreachable(
             "no private engine can be started on this machine",
             seen="\n".join(f"{finding.name}: {finding.found}" for finding in problems),
-            try_="\n".join(dict.fromkeys(finding.remedy for finding in problems if finding.remedy))
-            + "\nor use an engine that runs already: LABKIT_PROVIDER=attach",
+            try_="\n".join(
+                [
+                    *remedies(problems, lacking([] if packs.names() else ["mmdebstrap"])),
+                    "or use an engine that runs already: LABKIT_PROVIDER=attach",
+                ]
+            ),
         )
+
+
+def lacking(packages: Iterable[str]) -> list[str]:
+    """Those of the Debian *packages*, each called as its program, that are not there."""
+    return [name for name in packages if not shutil.which(name)]
 
 
 def verdict(findings: list[Finding]) -> str:

@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 
-from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding, read, user
+from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding, install, read, user
 from labkit.engine import debian
 from labkit.engine.cgroups import available, controllers, hierarchies
 
 __all__ = ["cgroups", "free_ids", "namespaces", "tools"]
 
-TOOLS = "apt-get install util-linux mount (as root)"
+TOOLS = install(["util-linux", "mount"])
 LIMITS = ("memory", "cpu", "pids")
 
 
@@ -51,7 +51,7 @@ def _user_namespaces() -> tuple[list[str], list[str]]:
         remedies.append("sysctl kernel.apparmor_restrict_unprivileged_userns=0 (as root)")
     if lacking := [name for name in ("newuidmap", "newgidmap") if not shutil.which(name)]:
         reasons.append(f"not installed: {', '.join(lacking)}")
-        remedies.append("apt-get install uidmap (as root)")
+        remedies.append(install(["uidmap"]))
     if not has_subids():
         ids = free_ids(read("/etc/subuid") + "\n" + read("/etc/subgid"))
         reasons.append("no subordinate ids in /etc/subuid and /etc/subgid")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from labkit import paths
-from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding
+from labkit.doctor.findings import DEGRADED, MISSING, OK, Finding, install
 from labkit.engine import packs
 from labkit.errors import LabkitError
 
@@ -38,7 +38,7 @@ def mmdebstrap() -> Finding:
         DEGRADED,
         "not installed",
         "packs and images cannot be made here, only imported",
-        "apt-get install mmdebstrap (as root)",
+        install(["mmdebstrap"]),
     )
 
 

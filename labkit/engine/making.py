@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def build(name: str, progress: Progress = print) -> Pack:
     """
     if name not in packs.RECIPES:
         raise UsageError("no such engine pack to build", seen=repr(name), expected=", ".join(packs.RECIPES))
-    _check_user()
+    _check_user(["mmdebstrap"])
     with _making(name, progress) as fresh:
         if fresh is not None:
             suite, packages = packs.RECIPES[name]
@@ -112,8 +112,11 @@ def collect_former(name: str = "*") -> tuple[list[Path], list[Path]]:
     return gone, kept
 
 
-def _check_user() -> None:
-    """Raise `EngineUnreachable` where this user cannot unpack, nor then run, what belongs to several users."""
+def _check_user(packages: Sequence[str] = ()) -> None:
+    """Raise `EngineUnreachable` where this user cannot unpack, nor then run, what belongs to several users.
+
+    The remedy names the Debian *packages* too that are not there, so that one command installs all.
+    """
     from labkit import doctor
 
     problem = next(
@@ -123,7 +126,12 @@ def _check_user() -> None:
         raise EngineUnreachable(
             "an engine pack is of no use to this user yet",
             seen=problem.found,
-            try_=f"{problem.remedy}\nor use an engine that runs already: LABKIT_PROVIDER=attach",
+            try_="\n".join(
+                [
+                    *doctor.remedies([problem], doctor.lacking(packages)),
+                    "or use an engine that runs already: LABKIT_PROVIDER=attach",
+                ]
+            ),
         )
 
 
