@@ -1,7 +1,8 @@
 """What a learner has done, kept on this machine: predictions, checks, hints, solutions, time; never what was typed.
 
 One SQLite file for all labs and learners (``home()/progress.sqlite``; ``LABKIT_PROGRESS`` names another), to which any
-number of kernels may write.  Where it cannot be written, that is said once, and the lab goes on without it.
+number of kernels may write.  Where it cannot be written, that is said once, and the lab goes on without it; where it was
+deleted, a new one is begun.
 """
 
 from __future__ import annotations
@@ -78,6 +79,13 @@ def _connect(path: Path | str) -> sqlite3.Connection:
     return database
 
 
+def _inode(path: Path) -> int | None:
+    """Which file it is; None where there is none."""
+    with suppress(OSError):
+        return path.stat().st_ino
+    return None
+
+
 def _mark(database: sqlite3.Connection) -> int:
     return int(database.execute("PRAGMA application_id").fetchone()[0])
 
@@ -111,8 +119,9 @@ class Progress:
         self._pauses, self._closed = 0, False
         self._seen = time.monotonic()
         self._unsaved = 0.0
+        self._path: Path | None = None
         try:
-            self._database = _connect(file())
+            self._open(file())
         except (sqlite3.Error, OSError, LabkitError) as error:
             self._give_up(error)
 
@@ -176,6 +185,7 @@ class Progress:
         with self._lock:
             if self._closed:
                 return
+            self._begin_again_if_deleted()
             try:
                 self._database.execute(statement, values)
             except sqlite3.Error as error:
@@ -187,17 +197,34 @@ class Progress:
             if self._closed:
                 with _readable() as database:
                     return ask(database)
+            self._begin_again_if_deleted()
             try:
                 return ask(self._database)
             except sqlite3.Error as error:
                 self._give_up(error)
                 return ask(self._database)
 
+    def _open(self, path: Path) -> None:
+        self._database = _connect(path)
+        self._path, self._inode = path, _inode(path)
+
+    def _begin_again_if_deleted(self) -> None:
+        """SQLite would go on writing to a file that nobody can open any more."""
+        if self._path is None or _inode(self._path) == self._inode:
+            return
+        self._database.close()
+        try:
+            self._open(self._path)
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
+        else:
+            print(f"labkit: {self._path} was deleted: progress begins anew", file=sys.stderr)
+
     def _give_up(self, error: Exception) -> None:
         """Say that progress is not kept any more, and go on in memory."""
         with suppress(AttributeError, sqlite3.Error):
             self._database.close()
-        self._database = _connect(":memory:")
+        self._database, self._path = _connect(":memory:"), None
         print(f"labkit: {_unusable('progress is not kept', error)}", file=sys.stderr)
 
     # -- what is told

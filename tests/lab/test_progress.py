@@ -145,6 +145,26 @@ def test_a_file_that_cannot_be_used_is_said_once(
             progress.tallies()
 
 
+@pytest.mark.parametrize("also", [[], ["-wal", "-shm"]])
+def test_a_file_that_was_deleted_is_begun_anew(
+    also: list[str], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each kernel that has it open says so once; what all of them note from then on is kept, and nothing of before."""
+    one, other = Progress(a_lab()), Progress(a_lab())
+    for each in (one, other):
+        each.predicted("Before?", True)
+    for part in ["", *also]:
+        file.with_name(file.name + part).unlink()
+    assert one.tally.predictions_made == 0
+    one.predicted("First?", True)
+    other.predicted("Second?", False)
+    one.predicted("Third?", True)
+    assert capsys.readouterr().err.count(f"{file} was deleted: progress begins anew") == 2
+    one.close()
+    other.predicted("Fourth?", True)
+    assert other.tally.predictions_made == Progress(a_lab()).tally.predictions_made == 4
+
+
 def labkit_progress(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "labkit", "progress", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
