@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from reprlib import repr as short
 from typing import Any, ParamSpec, TypeVar
 
+from labkit.engine import Engine
 from labkit.errors import UsageError, no_such
 
 __all__ = ["NoSuchMethod", "learner", "learners", "look_at", "no_such_method", "without_first"]
@@ -23,6 +24,11 @@ KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "bool": ("True or False", lambda given: isinstance(given, bool)),
     "int": ("a whole number", lambda given: isinstance(given, int) and not isinstance(given, bool)),
     "float": ("a number", lambda given: isinstance(given, int | float) and not isinstance(given, bool)),
+    "Engine": ("an engine, such as lab.engine", lambda given: isinstance(given, Engine)),
+    "Engine | Session": (
+        "a lab, or an engine",
+        lambda given: isinstance(given, Engine) or isinstance(getattr(given, "engine", None), Engine),
+    ),
     "Sequence[object]": ("a list", lambda given: isinstance(given, Sequence) and not isinstance(given, str)),
 }
 """Annotations as they are written, each in words and as a test; what is annotated otherwise, the method itself looks at."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import drawsvg as draw
 
+from labkit.lab.arguments import learner
 from labkit.observe import networks
 from labkit.observe.networks import Endpoint, Network, NetworkMap, reached
 from labkit.widgets.pictures import WIDTH, Picture, composed, hint, label, paragraph, width_of
@@ -35,6 +36,7 @@ STYLE = """
 """
 
 
+@learner("network_map")
 def network_map(engine: Engine, *, exact: bool = False) -> Picture:
     """The networks of *engine* as they are now.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import drawsvg as draw
 
+from labkit.lab.arguments import learner
 from labkit.observe.quantities import ByteSize
 from labkit.observe.stats import Recorder, Sample, Usage
 from labkit.widgets.live import Live
@@ -39,6 +40,7 @@ STYLE = """
 """
 
 
+@learner("usage")
 def usage(engine: Engine, container: str, seconds: float = 30, *, exact: bool = False) -> UsageMeter:
     """Record what *container* (its name) uses for so many *seconds*, and show it meanwhile and afterwards.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import drawsvg as draw
 
+from labkit.lab.arguments import learner
 from labkit.observe.layers import MISSING, MISSING_MEANS, Layer, LayerStack, layer_stack, shortened
 from labkit.observe.quantities import ByteSize
 from labkit.observe.writable import Change, WritableLayer
@@ -37,6 +38,7 @@ STYLE = """
 """
 
 
+@learner("layers")
 def layers(engine: Engine, name: str, *, exact: bool = False) -> Picture:
     """The layers of the image *name*, or of the container *name* with what it has written itself.
 

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from labkit.lab.arguments import learner
 from labkit.observe import Event
 from labkit.widgets.histories import History
 from labkit.widgets.live import Live
@@ -24,12 +25,14 @@ PATIENCE = 60.0
 """Seconds of looks in vain after which the engine counts as gone: to be reset, it takes several on a busy machine."""
 
 
+@learner("picture")
 def picture(engine: Engine, container: str) -> Picture:
     """The state machine of *container* (its name) now, with the way it walked as far as the engine's log tells it."""
     history = History(engine, container)
     return Picture(history.svg, history.text)
 
 
+@learner("state_machine")
 def state_machine(engine: Engine, container: str) -> StateMachine:
     """The state machine of *container* (its name; it need not exist yet), live."""
     return StateMachine(engine, container)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import drawsvg as draw
 
 from labkit.engine import Engine
+from labkit.lab.arguments import learner
 from labkit.lab.notebooks.ran import ran, record
 from labkit.observe import timelines
 from labkit.observe.timelines import OUTSIDE, Moment, Timeline
@@ -39,6 +40,7 @@ STYLE = """
 """
 
 
+@learner("timeline")
 def timeline(of: Engine | Session, *, last: int = 60, exact: bool = False) -> Picture:
     """What happened on the engine, or on that of a lab: the *last* so many events, under the cells during which they were.
 

@@ -153,6 +153,17 @@ MISTAKES: dict[str, list[str]] = {
     "lab.predict('q', 1).saw()": ["guess.saw(actual)"],
     "lab.trace(line='docker ps', seconds='2')": ["seconds has to be a number"],
     "lab.hints('ending')": ["no method of lab called 'hints'", "lab.hint"],
+    "widgets.layers(lab.engine, 5)": ["name has to be text", "layers(engine, name, exact=…)"],
+    "widgets.layers('ada')": ["missing a required argument: 'name'", "seen:     layers('ada')"],
+    "widgets.layers('ada', 'ada')": ["engine has to be an engine, such as lab.engine"],
+    "widgets.usage(lab.engine, 5)": [
+        "container has to be text",
+        "usage(engine, container, seconds=…, exact=…)",
+    ],
+    "widgets.network_map(5)": ["engine has to be an engine"],
+    "widgets.timeline(5)": ["of has to be a lab, or an engine"],
+    "widgets.picture(lab.engine, 5)": ["container has to be text"],
+    "widgets.state_machine(lab, 'ada')": ["engine has to be an engine, such as lab.engine"],
     "labkit.lab.open('30-container-states')": ["'name'", "labkit.lab.open(lab, name, image=…, images=…)"],
 }
 
@@ -160,7 +171,12 @@ MISTAKES: dict[str, list[str]] = {
 def test_a_mistake_in_a_cell_is_one_message(session: labkit.lab.Session) -> None:
     """Whatever is forgotten, too much, misspelt or of another kind: what was typed, and what can be; for every method."""
     session.engine.client.containers.create("busybox:lab", name="ada-there")
-    names = {"lab": session, "labkit": labkit, "exists": labkit.lab.container("ada").exists()}
+    names = {
+        "lab": session,
+        "labkit": labkit,
+        "widgets": labkit.widgets,
+        "exists": labkit.lab.container("ada").exists(),
+    }
     for typed, told in MISTAKES.items():
         with pytest.raises(UsageError) as caught:
             eval(typed, names)
