@@ -94,13 +94,14 @@ class World:
         self.api.tag("shop:1", "stale", "1")
         self.api.create_container("stale:1", name="x-stale")
         self.api.tag("shop:2", "stale", "1")
+        self.api.create_container(self.api.inspect_image("shop:2")["Id"], name="x-by-id")
         for name in ("builder", "more"):
             self.api.remove_container(name)
         script = """cat /proc/sys/kernel/random/uuid >/dealt; md5sum </dealt >/sum; echo 0 >/other; echo kept >/note
             echo 0b5e1a43-5d1e-4d6e-8f0a-3f1d2c4b5a69 >/typed"""
         self.run("x-drawn", "sh", "-c", script, wait=False)
         self.api.wait("x-drawn")
-        self.api.commit("x-drawn", "drawn", "1")
+        self.api.commit("x-drawn", "drawn", "1", changes='CMD ["/bin/cat", "/note"]')
         again = self.api.create_container("drawn:1", ["sh", "-c", "cat /dealt >/new; mv /new /dealt"])
         self.api.start(again)
         self.api.wait(again)
@@ -349,6 +350,8 @@ def rows(world: World) -> dict[Condition, str]:
         plain.on_network("nowhere"): "container x-plain, networks: bridge, expected nowhere",
         container("x-pinned").by_digest(): "container x-pinned, image asked for by: a digest",
         full.by_digest(): "container x-full, image asked for by: busybox:lab, a name without a digest, expected a digest",
+        container("x-by-id").by_digest():
+            "container x-by-id, image asked for by: an id, for which no registry can be asked, expected a digest",
         container("x-stale").by_digest():
             "container x-stale, image asked for by: stale:1, a name without a digest, expected a digest",
         full.made_from(IMAGE): "container x-full, image: busybox:lab",
@@ -398,6 +401,9 @@ def rows(world: World) -> dict[Condition, str]:
             "image shop:1, built on: 2 of the 2 layers of shop:1b, and none of its own, "
             "expected all layers of shop:1b, and its own"
         ),
+        drawn.built_on("shop:2"): (
+            "image drawn:1, built on: 1 of the 3 layers of shop:2, expected all layers of shop:2, and its own"
+        ),
         shop.same_as("shop:1b"): "image shop:1, compared with shop:1b: the same image",
         shop.same_as("shop:2"): "image shop:1, compared with shop:2: another image, expected the same image",
         shop.same_as("shop:9"): "image shop:1, compared with shop:9: no such image, expected the same image",
@@ -446,6 +452,11 @@ def rows(world: World) -> dict[Condition, str]:
         shop.configured(starts=["serve", "now"]): "image shop:1, configuration: starts ['serve', 'now']",
         shop.configured(starts=["now"]): "image shop:1, configuration: starts ['serve', 'now'], expected starts ['now']",
         shop.configured(cmd=["serve"]): "image shop:1, configuration: cmd ['serve', 'now'], expected cmd ['serve']",
+        drawn.configured(starts=["cat", "/note"]): "image drawn:1, configuration: starts ['/bin/cat', '/note']",
+        drawn.configured(starts=["/usr/bin/cat", "/note"]):
+            "image drawn:1, configuration: starts ['/bin/cat', '/note'], expected starts ['/usr/bin/cat', '/note']",
+        drawn.configured(cmd=["cat", "/note"]):
+            "image drawn:1, configuration: cmd ['/bin/cat', '/note'], expected cmd ['cat', '/note']",
         image(IMAGE).configured(user="web"): "image busybox:lab, configuration: user '', expected user 'web'",
         # -- volumes and networks
         volume("pg").exists(): "volume pg: there",

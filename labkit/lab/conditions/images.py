@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,7 @@ class Image(Contents):
             shared = min(len(has), len(base)) if shared is None else shared
             told = f"{shared} of the {len(base)} layers of {other}"
             return Seen(
-                told if len(has) > len(base) else f"{told}, and none of its own",
+                told if len(has) > shared else f"{told}, and none of its own",
                 ok=shared == len(base) < len(has),
             )
 
@@ -125,7 +126,7 @@ class Image(Contents):
     ) -> Condition:
         """What its containers are given: *cmd*, *entrypoint*, or *starts*, both in a row, as lists of words; *exposes* as 80/tcp.
 
-        [] and "" stand for none.
+        [] and "" stand for none.  The program of *starts* may be given with the folder in which the system keeps its programs.
         """
         given: dict[str, Any] = {
             "cmd": cmd,
@@ -148,7 +149,8 @@ class Image(Contents):
                 has["environment"] = {key: has["environment"].get(key) for key in environment}
             if exposes is not None and exposes in has["exposes"]:
                 has["exposes"] = exposes
-            return Seen(_told(has), ok=has == wanted)
+            fits = {**has, "starts": _by_name(has["starts"], starts)} if starts else has
+            return Seen(_told(has), ok=fits == wanted)
 
         return self._that("configuration", _told(wanted), see)
 
@@ -171,11 +173,20 @@ _SETTINGS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 """By name: where an image's configuration has it (Docker Image Specification v1.2)."""
 
+FOLDERS = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/usr/local/sbin")
+"""Where a system keeps its programs (hier(7))."""
+
 
 def _fits(value: object, kind: type) -> bool:
     """Whether *value* is of this kind; what it holds, if it holds something, is text."""
     held = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
     return isinstance(value, kind) and all(isinstance(each, str) for each in held)
+
+
+def _by_name(words: list[str], wanted: list[str]) -> list[str]:
+    """*words* with the program by its name alone, where it is *wanted* so and comes from a folder of the system's."""
+    folder, name = posixpath.split(words[0]) if words else ("", "")
+    return [name, *words[1:]] if name == wanted[0] and folder in FOLDERS else words
 
 
 def _config(found: Found) -> dict[str, Any]:

@@ -113,8 +113,13 @@ class Settings(Object):
 
         def see(facts: Facts, found: Found) -> Seen:
             used = str(found["Config"]["Image"])
-            pinned = "@sha256:" in used
-            return Seen("a digest" if pinned else f"{used}, a name without a digest", ok=pinned)
+            if "@sha256:" in used:
+                return Seen("a digest", ok=True)
+            by_id = str(found["Image"]).removeprefix("sha256:").startswith(used.removeprefix("sha256:"))
+            return Seen(
+                "an id, for which no registry can be asked" if by_id else f"{used}, a name without a digest",
+                ok=False,
+            )
 
         return self._that("image asked for by", "a digest", see)
 

@@ -23,13 +23,19 @@ NAMES = {
 }
 """What an engine lets objects be called (moby, daemon/names; distribution, reference)."""
 
+NAMES_TOLD = {
+    "container": "two or more letters, digits, _ . -, the first a letter or digit",
+    "volume": "two or more letters, digits, _ . -, the first a letter or digit",
+    "network": "letters, digits, _ . -, the first a letter or digit",
+    "image": "a name in small letters, such as shop:1 or localhost:5000/shop:1",
+}
+"""The same in words."""
+
 
 def name_of(kind: str, given: object) -> str:
     """*given* as the name of an object of this *kind*."""
     if not isinstance(given, str) or not re.fullmatch(NAMES[kind], given, re.ASCII):
-        raise UsageError(
-            f"no {kind} can have this name", seen=repr(given), expected=f"a name of the kind {kind}, as text"
-        )
+        raise UsageError(f"no {kind} can have this name", seen=repr(given), expected=NAMES_TOLD[kind])
     return given
 
 
