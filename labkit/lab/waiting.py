@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabkitError, no_such
 from labkit.lifecycle import STATES
-from labkit.observe import engine_time
+from labkit.observe import Event, engine_time, events
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -137,21 +137,26 @@ def until_ready(engine: Engine, container: str, *command: str, seconds: float = 
 
 def said(engine: Engine, container: str) -> list[str]:
     """The lines that *container* has written to its log since it was started the last time."""
-    record = inspected(engine, container)["State"]
+    found = inspected(engine, container)
+    record = found["State"]
     if record["StartedAt"].startswith("0001"):
         return []
-    return str(_log(engine, container, began(record)).decode(errors="replace")).splitlines()
+    log = [] if record["Running"] else [event for event in events(engine) if event.id == found["Id"]]
+    return str(_log(engine, container, began(record, log)).decode(errors="replace")).splitlines()
 
 
-def began(record: dict[str, Any]) -> float:
+def began(record: dict[str, Any], log: Iterable[Event]) -> float:
     """A moment between the life before and the present one, in seconds since 1970.
 
-    While it runs, that is the end of the life before, or long ago.  A container that has ended tells only its
-    last end; the engine writes the start down late, on a busy machine by tenths of a second, so a little before that.
+    While it runs, that is the end of the life before, or long ago.  A container that has ended tells only its last end, and
+    the engine writes the start down late, on a busy machine by seconds: so it is what the *log* of its events tells of before
+    that, the death or the making; where that is forgotten, a little before the start.
     """
     if record["Running"]:
         return _seconds(record["FinishedAt"])
-    return _seconds(record["StartedAt"]) - 0.5
+    started = _seconds(record["StartedAt"])
+    told = [event.nano / 1e9 for event in log if event.action in ("create", "die")]
+    return max((moment for moment in told if moment < started), default=started - 0.5)
 
 
 def _seconds(moment: str) -> float:

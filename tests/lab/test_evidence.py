@@ -10,11 +10,11 @@ import pytest
 from docker.errors import APIError
 
 import labkit
-from labkit import lab
+from labkit import lab, observe
 from labkit.engine import Engine
 from labkit.errors import LabkitError, Refused, UsageError
 from labkit.lab.evidence import written
-from labkit.lab.waiting import until_ready
+from labkit.lab.waiting import began, until_ready
 
 LOOP = 'trap "exit 0" TERM; echo awake; while :; do sleep 0.1; done'
 
@@ -195,6 +195,29 @@ def test_what_a_container_said_before_it_ended_is_found(engine: Engine) -> None:
     lab.until_says(engine, "brief", "hello")
     with pytest.raises(LabkitError, match="brief is exited, not running"):
         lab.until_says(engine, "brief", "goodbye")
+
+
+@pytest.mark.parametrize(
+    ("running", "log", "expected"),
+    [
+        (True, [], 20),
+        (False, [(10, "create"), (12, "start"), (20, "die"), (30, "start"), (31, "die")], 20),
+        (False, [(10, "create"), (29.9, "kill"), (30, "start"), (30.1, "die")], 10),
+        (False, [(30, "start"), (31, "die")], 29.5),
+    ],
+    ids=["it runs", "its second life", "its first", "forgotten"],
+)
+def test_a_start_that_is_written_down_late_hides_nothing_of_that_life(
+    running: bool, log: list[tuple[float, str]], expected: float
+) -> None:
+    """However late a busy engine wrote a start down, what was said since the life before is of this one."""
+    record = {
+        "Running": running,
+        "StartedAt": "1970-01-01T00:00:30Z",
+        "FinishedAt": "1970-01-01T00:00:20Z" if running else "1970-01-01T00:00:31Z",
+    }
+    told = [observe.Event(int(at * 1e9), "container", action, "1") for at, action in log]
+    assert began(record, told) == expected
 
 
 def test_cells_out_of_order_are_told_at_once(engine: Engine) -> None:

@@ -163,7 +163,7 @@ class Facts:
         record = found["State"]
         if record["StartedAt"].startswith("0001"):
             return []
-        given = {"since": began(record), "tail": LINES}
+        given = {"since": began(record, self.happened(found)), "tail": LINES}
         written = self.once(("log", found["Id"]), lambda: self.ask("logs", found["Id"], **given))
         return bytes(written).decode(errors="replace").splitlines()
 
