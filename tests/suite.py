@@ -8,6 +8,7 @@ all the same, of the test or of labkit: to be found and mended, not to be got us
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ def run(*words: str) -> int:
 def main(workers: str) -> int:
     """Run the suite in the present folder; returns the exit code of what counts."""
     began = time.monotonic()
+    # else each of some thousand processes compiles the modules that it imports, and each worker every test
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     code = run("-m", "alone")
     if not code:
         code = run(

@@ -13,6 +13,7 @@ from tests.suite import AGAIN
 
 ROOT = Path(__file__).parent.parent
 ONCE = """
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_once(number):
 
 @pytest.mark.alone
 def test_alone():
-    assert {alone}
+    assert {alone} and not sys.dont_write_bytecode
 
 def test_always():
     assert {always}
@@ -52,6 +53,7 @@ def test_who_fails_twice_has_failed(values: dict[str, object], code: int, told: 
         env={
             **os.environ,
             "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTEST_PLUGINS": "xdist.plugin",
         },
