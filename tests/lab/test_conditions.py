@@ -80,7 +80,7 @@ class World:
             "USER web",
             "EXPOSE 80",
             "LABEL who=ada",
-            "ENV MODE=fast",
+            "ENV MODE=fast KEY_PASSWORD=seal",
             "WORKDIR /srv",
         ]
         self.api.commit("builder", "shop", "1", changes=changes)
@@ -121,8 +121,9 @@ class World:
         self.run(
             "x-full", "sh", "-c", script, mem_limit="64m", nano_cpus=500_000_000, pids_limit=50, init=True,
             volumes={"pg": {"bind": "/data", "mode": "rw"}, "/etc": {"bind": "/etc-of-host", "mode": "ro"}},
-            tmpfs={"/fast": "ro"}, environment={"MODE": "slow"}, ports={"80/tcp": 18080}, network="near",
-            labels={"who": "ada"}, restart_policy={"Name": "on-failure", "MaximumRetryCount": 3},
+            tmpfs={"/fast": "ro"}, ports={"80/tcp": 18080}, network="near",
+            environment={"MODE": "slow", "DB_PASSWORD": "two words"},
+            labels={"who": "ada", "api.token": "t0ken"}, restart_policy={"Name": "on-failure", "MaximumRetryCount": 3},
         )  # fmt: skip
         self.api.connect_container_to_network("x-full", "far")
 
@@ -376,6 +377,15 @@ def rows(world: World) -> dict[Condition, str]:
         full.environment(MODE="slow"): "container x-full, environment: MODE=slow",
         full.environment(MODE="fast"): "container x-full, environment: MODE=slow, expected MODE=fast",
         plain.environment(MODE="slow"): "container x-plain, environment: MODE is not set, expected MODE=slow",
+        full.environment(DB_PASSWORD="two words"): "container x-full, environment: DB_PASSWORD=••••••",
+        full.environment(MODE="slow", DB_PASSWORD="two"): (
+            "container x-full, environment: MODE=slow, DB_PASSWORD=•••••• (another value), "
+            "expected MODE=slow, DB_PASSWORD=••••••"
+        ),
+        full.label("api.token", "t0ken"): "container x-full, label api.token: '••••••'",
+        full.label("api.token", "other"): (
+            "container x-full, label api.token: '•••••• (another value)', expected '••••••'"
+        ),
         full.published(18080, 80): "container x-full, port 80/tcp: port 18080 of the host",
         full.published(18081, 80): "container x-full, port 80/tcp: port 18080 of the host, expected port 18081 of the host",
         term.published(18080, 80): "container x-term, port 80/tcp: not published, it is exited, expected port 18080 of the host",
@@ -449,6 +459,11 @@ def rows(world: World) -> dict[Condition, str]:
         shop.configured(exposes="80/tcp", environment={"MODE": "fast"}, workdir="/srv", healthcheck=False): (
             "image shop:1, configuration: workdir '/srv', exposes '80/tcp', environment {'MODE': 'fast'}, healthcheck False"
         ),
+        shop.configured(environment={"KEY_PASSWORD": "seal"}):
+            "image shop:1, configuration: environment {'KEY_PASSWORD': '••••••'}",
+        shop.configured(environment={"KEY_PASSWORD": "open"}):
+            "image shop:1, configuration: environment {'KEY_PASSWORD': '••••••'} (another value), "
+            "expected environment {'KEY_PASSWORD': '••••••'}",
         shop.configured(starts=["serve", "now"]): "image shop:1, configuration: starts ['serve', 'now']",
         shop.configured(starts=["now"]): "image shop:1, configuration: starts ['serve', 'now'], expected starts ['now']",
         shop.configured(cmd=["serve"]): "image shop:1, configuration: cmd ['serve', 'now'], expected cmd ['serve']",

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from labkit.lab.conditions.facts import Facts, Found, Key, Missing, NotReadable
+from labkit.shapes import MASK, hide, looks_secret
 
-__all__ = ["NEVER", "OFTEN", "SELDOM", "Condition", "Object", "Reading", "Seen"]
+__all__ = ["NEVER", "OFTEN", "SELDOM", "Condition", "Object", "Reading", "Seen", "kept"]
 
 NEVER, OFTEN, SELDOM = 0, 1, 4
 """How often to look at what changes without an event: not at all, each time, each fourth time, since somebody is called."""
@@ -27,7 +28,7 @@ class Seen:
 class Reading:
     """One look at the engine: at what, what was seen, what was expected, and whether that is the same (*ok*).
 
-    Printed, a failed one reads ``container ada-x1, exit code: 137, expected 143``.
+    Printed, a failed one reads ``container ada-x1, exit code: 137, expected 143``.  What looks like a secret is masked.
     """
 
     looked_at: str
@@ -63,7 +64,10 @@ class Condition:
             seen = Seen(f"not readable ({reason})", ok=False)
         except (LookupError, TypeError, ValueError, tarfile.TarError) as odd:  # an answer of another form
             seen = Seen(f"not readable ({type(odd).__name__}: {odd})", ok=False)
-        return Reading(self.looked_at, " ".join(seen.saw.split()), self.expected, seen.ok)
+        saw, expected = " ".join(hide(seen.saw).split()), hide(self.expected)
+        if not seen.ok and saw == expected and seen.saw != self.expected:
+            saw += " (another value)"
+        return Reading(hide(self.looked_at), saw, expected, seen.ok)
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,10 @@ class Object:
         return Condition(
             f"{self.kind} {self.name}", f"no such {self.kind}", frozenset({(self.kind, self.name)}), look
         )
+
+
+def kept(name: str, value: str, wanted: str | None = None) -> str:
+    """*value* of what is called *name*, for a message: masked if that is a secret's, and then whether it is *wanted*."""
+    if not looks_secret(name):
+        return value
+    return MASK if wanted in (None, value) else f"{MASK} (another value)"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import Condition, Seen
+from labkit.lab.conditions.base import Condition, Seen, kept
 from labkit.lab.conditions.contents import Contents
 from labkit.lab.conditions.facts import Facts, Found
 from labkit.lab.conditions.wanted import name_of, number, quantity, text
@@ -107,9 +107,9 @@ class Image(Contents):
 
         def see(facts: Facts, found: Found) -> Seen:
             has = (_config(found).get("Labels") or {}).get(name)
-            return Seen("not set" if has is None else repr(has), ok=has == value)
+            return Seen("not set" if has is None else repr(kept(name, has, value)), ok=has == value)
 
-        return self._that(f"label {name}", repr(value), see)
+        return self._that(f"label {name}", repr(kept(name, value)), see)
 
     def configured(
         self,

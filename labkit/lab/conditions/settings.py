@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lab.conditions.base import Condition, Object, Seen
+from labkit.lab.conditions.base import Condition, Object, Seen, kept
 from labkit.lab.conditions.facts import Facts, Found
 from labkit.lab.conditions.wanted import name_of, number, one_of, path, quantity, text
 from labkit.observe.quantities import ByteSize, CPUs
@@ -169,10 +169,14 @@ class Settings(Object):
 
         def see(facts: Facts, found: Found) -> Seen:
             set_ = dict(line.partition("=")[::2] for line in found["Config"].get("Env") or [] if "=" in line)
-            told = [f"{name}={set_[name]}" if name in set_ else f"{name} is not set" for name in wanted]
+            told = [
+                f"{name}={kept(name, set_[name], value)}" if name in set_ else f"{name} is not set"
+                for name, value in wanted.items()
+            ]
             return Seen(", ".join(told), ok=all(set_.get(name) == wanted[name] for name in wanted))
 
-        return self._that("environment", ", ".join(f"{name}={value}" for name, value in wanted.items()), see)
+        expected = ", ".join(f"{name}={kept(name, value)}" for name, value in wanted.items())
+        return self._that("environment", expected, see)
 
     def published(self, port: int, to: int, *, protocol: str = "tcp") -> Condition:
         """The *port* of the engine's host leads *to* this port of the container, which runs."""
@@ -195,9 +199,9 @@ class Settings(Object):
 
         def see(facts: Facts, found: Found) -> Seen:
             has = (found["Config"].get("Labels") or {}).get(name)
-            return Seen("not set" if has is None else repr(has), ok=has == value)
+            return Seen("not set" if has is None else repr(kept(name, has, value)), ok=has == value)
 
-        return self._that(f"label {name}", repr(value), see)
+        return self._that(f"label {name}", repr(kept(name, value)), see)
 
 
 def _may_mount(host: dict[str, Any]) -> bool:
