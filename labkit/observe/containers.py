@@ -26,7 +26,8 @@ class Container(Tabular):
     Sizes are in bytes.  ``memory``: its limit, None for no limit.  ``memory_swap``: the limit of memory and
     swap together, -1 for no limit, None where the engine keeps none.  Times are in UTC, None where it never
     happened.  ``auto_remove``: it was run with ``--rm``; ``unnamed``: its volumes that nobody gave a name;
-    ``pid_mode``: whose process namespace it lives in, ``host`` or ``container:…``, empty for its own.
+    ``pid_mode``: whose process namespace it lives in, ``host`` or ``container:…``, empty for its own; ``network_mode``: the
+    same of its network, or the name of one.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Container(Tabular):
     auto_remove: bool = False
     unnamed: tuple[str, ...] = ()
     pid_mode: str = ""
+    network_mode: str = ""
 
     @property
     def running(self) -> bool:
@@ -122,6 +124,7 @@ def _facts(attributes: dict[str, Any]) -> Container:
         auto_remove=bool(host.get("AutoRemove")),
         unnamed=tuple(sorted(_unnamed(attributes.get("Mounts") or []))),
         pid_mode=host.get("PidMode") or "",
+        network_mode=host.get("NetworkMode") or "",
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from labkit import observe
 from labkit.diagnosis.port_in_use import CODES, Seen, explain
 from labkit.observe import Binding, Holders, Unreadable
-from labkit.observe.listeners import Holder
+from labkit.observe.listeners import Holder, Rival
 
 ALLOCATED = "driver failed …: Bind for 0.0.0.0:80 failed: port is already allocated"
 IN_USE = "driver failed …: listen tcp4 0.0.0.0:80: bind: address already in use"
@@ -23,8 +23,14 @@ def container(**changes: Any) -> observe.Container:
     return replace(observe.Container(**known), **{**ordinary, **changes})  # type: ignore[arg-type]
 
 
-def seen(*kinds: str, wanted: tuple[Binding, ...] = (PORT,), blind: str = "", **changes: Any) -> Seen:
-    found = tuple(Holder(Binding("tcp", "0.0.0.0", 80), kind, f"the {kind}") for kind in kinds)  # type: ignore[arg-type]
+def seen(
+    *kinds: str, wanted: tuple[Binding, ...] = (PORT,), blind: str = "", state: str = "", **changes: Any
+) -> Seen:
+    """The first of *kinds* holds port 80, the next one 81."""
+    found = tuple(
+        Holder(Binding("tcp", "0.0.0.0", 80 + n), kind, f"the {kind}", state=state)  # type: ignore[arg-type]
+        for n, kind in enumerate(kinds)
+    )
     return Seen(container(**changes), wanted, Holders(found, Unreadable("sockets", blind) if blind else None))
 
 
@@ -33,6 +39,7 @@ CASES = {
     "host-network": seen("host-network container", error=IN_USE),
     "process": seen("process", error=IN_USE),
     "other-engine": seen("other engine's container", error=IN_USE),
+    "lingering": seen("nobody", error=IN_USE, state="TIME-WAIT"),
     "unseen": seen(error=IN_USE, blind="far away"),
     "free-again": seen(),
     "other-trouble": seen(error="no such file or directory"),
@@ -66,6 +73,47 @@ def test_an_old_refusal_alone_is_no_incident_of_today() -> None:
 def test_a_port_that_is_held_before_the_first_start_is_only_likely() -> None:
     """Before it was refused, the holder may be gone by the time of the start."""
     assert explain(seen("process", error="")).confidence == "likely"
+
+
+def test_the_refused_port_comes_first_and_no_half_cure() -> None:
+    """Of two ports the one that was refused is explained; a container is not stopped for nothing while another holds on."""
+    both = (PORT, Binding("tcp", "", 81))
+    second = explain(seen("container", "process", wanted=both, error=IN_USE.replace(":80", ":81")))
+    assert (second.code, second.remedy) == ("process", "")
+    first = explain(seen("container", "process", wanted=both))
+    assert (first.code, first.remedy) == ("container", "") and "not enough" in first.advice
+    assert "the process" in first.advice
+
+
+@pytest.mark.parametrize(
+    ("case", "verdict"),
+    [
+        (seen("process", error=IN_USE, state="ESTAB"), ("process", "likely")),
+        (
+            seen("process", error=ALLOCATED, state="ESTAB"),
+            ("free-again", "certain"),
+        ),  # the engine's table said so
+        (seen("nobody", error="", state="TIME-WAIT"), ("other-trouble", "certain")),
+        (seen(error=IN_USE), ("free-again", "likely")),  # a socket can be bound, and show nowhere
+        (
+            seen("other engine's container", error=IN_USE),
+            ("other-engine", "likely"),
+        ),  # by its docker-proxy alone
+    ],
+)
+def test_what_does_not_show_is_only_likely(case: Seen, verdict: tuple[str, str]) -> None:
+    """Where nobody listens, a port can still be held; only what listens and was refused makes it certain."""
+    finding = explain(case)
+    assert (finding.code, finding.confidence) == verdict, repr(finding)
+
+
+def test_the_reader_is_told_who_else_wants_it() -> None:
+    """A container that is down may take the port again, as one that is about to restart; and dockerd is not to be killed."""
+    rival = Rival(PORT, "db", "restarting")
+    assert "db too, which is restarting" in str(explain(replace(seen(), rivals=(rival,))))
+    engine = Holder(Binding("tcp", "", 80), "process", "dockerd")
+    assert "docker service ls" in explain(replace(seen(error=IN_USE), holders=Holders((engine,)))).advice
+    assert "docker logs" in explain(seen(wanted=(), network_mode="host")).advice
 
 
 def test_a_blind_look_is_not_good_news() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from labkit import observe
 from labkit.engine import Engine
-from labkit.observe.listeners import Binding
+from labkit.observe.listeners import Binding, _asked, rivals
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,40 @@ def test_what_a_container_asks_for(engine: Engine) -> None:
     )
     asked = observe.wanted_ports(engine, observe.container(engine, "web"))
     assert [str(each) for each in asked] == ["*:8080/tcp", "127.0.0.1:53/udp"]
+    (rival,) = rivals(engine, [Binding("tcp", "127.0.0.1", 8080)])
+    assert (rival.name, rival.status) == ("web", "created")
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        ("", []),
+        ("listen tcp4 0.0.0.0:8001: bind: address already in use", ["*:8000/tcp", "*:8001/tcp"]),
+        ("Bind for 0.0.0.0:8001 failed: port is already allocated", ["*:8000/tcp", "*:8001/tcp"]),
+        ("listen tcp4 0.0.0.0:80: bind: address already in use", []),
+    ],
+)
+def test_of_a_range_the_engine_chooses(error: str, asked: list[str]) -> None:
+    """It takes the first that is free, so the range is asked for where it was refused one of it."""
+    found = _asked({"80/tcp": [{"HostIp": "", "HostPort": "8000-8001"}], "81/tcp": None}, error)
+    assert [str(each) for each in found] == asked
+
+
+_OUT = """perl -MSocket -e '
+socket(L, PF_INET, SOCK_STREAM, 0); bind(L, sockaddr_in(9099, INADDR_ANY)) or die; listen(L, 5);
+socket(S, PF_INET, SOCK_STREAM, 0); bind(S, sockaddr_in(8099, INADDR_ANY)) or die; connect(S, sockaddr_in(9099, INADDR_LOOPBACK));
+$| = 1; print "ready"; sleep' >/run/out 2>&1 & echo $! >/run/out.pid
+until grep -q ready /run/out; do sleep 0.02; done"""
+
+
+def test_a_connection_holds_its_port(engine: Engine) -> None:
+    """A program that goes out from the port has it, though nobody listens."""
+    engine.host.run(_OUT)
+    try:
+        (holder,) = observe.port_holders(engine, [Binding("tcp", "", 8099)]).found
+        assert (holder.kind, holder.name, holder.state) == ("process", "perl", "ESTAB")
+    finally:
+        engine.host.run("kill $(cat /run/out.pid); rm /run/out /run/out.pid")
 
 
 def test_a_container_does_not_hold_its_port_against_itself(engine: Engine) -> None:
