@@ -64,7 +64,10 @@ def _text(given: str) -> str:
 def _connect(path: Path | str) -> sqlite3.Connection:
     """Open, or make, the file; others may be doing the same.  Raises `sqlite3.Error` or `OSError`."""
     if isinstance(path, Path):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # a file that is there is left to SQLite: who closes it lets go of all locks that this process has on it (fcntl(2)),
+        # and another process would then take away the log in which this one writes
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
         if _mark(database) != OURS:

@@ -176,8 +176,10 @@ def test_the_command_tells_and_exports(file: Path, tmp_path: Path) -> None:
     kept = Progress(a_lab())
     kept.predicted("Is hunter2 the password?", True)
     kept.predicted("Which?", False)
-    kept.close()
+    progress.tallies()  # the same kernel looks, and lets go of the file
     done = labkit_progress("--csv", str(tmp_path / "a.csv"), "--html", str(tmp_path / "a.html"))
+    assert file.with_name(file.name + "-wal").exists(), "what is noted from now on would be lost"
+    kept.close()
     assert done.returncode == 0 and "1 right of 2" in done.stdout, done.stderr
     rows = list(csv.DictReader((tmp_path / "a.csv").open(encoding="utf-8")))
     mine = next(row for row in rows if row["lab"] == LAB)
