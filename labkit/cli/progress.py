@@ -63,7 +63,7 @@ def progress(
 
 def _look_at(given: Path) -> None:
     """Raise `UsageError` if what is written there would take the place of the progress itself."""
-    from labkit.lab.progress import file
+    from labkit.lab.acts import file
 
     kept = file()
     places = [os.path.realpath(kept.with_name(kept.name + part)) for part in ("", "-wal", "-shm")]

@@ -8,9 +8,9 @@ from dataclasses import asdict, fields
 from html import escape
 from pathlib import Path
 
-from labkit.lab.progress import Tally, tallies
-from labkit.lab.progress import learner as this_learner
+from labkit.lab.acts import learner as this_learner
 from labkit.lab.showing import Shown
+from labkit.lab.tallies import Tally, tallies
 
 __all__ = ["COLUMNS", "NOTHING", "Transcript", "duration", "transcript"]
 

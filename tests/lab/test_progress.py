@@ -18,7 +18,8 @@ import pytest
 from labkit.errors import LabkitError
 from labkit.lab import progress
 from labkit.lab.notebooks.book import Book, find
-from labkit.lab.progress import Progress, Tally
+from labkit.lab.progress import Progress
+from labkit.lab.tallies import Tally, tallies
 from labkit.lab.transcripts import Transcript
 from tests.notebooks import ROOT
 
@@ -62,7 +63,7 @@ def test_a_check_that_passed_once_has_passed(file: Path, tmp_path: Path) -> None
     for exercise, passed in (("one", False), ("one", True), ("one", False), ("two", False)):
         kept.checked(exercise, passed)
     kept.close()
-    (tally,) = [each for each in progress.tallies() if each.lab == "gone"]
+    (tally,) = [each for each in tallies() if each.lab == "gone"]
     assert (tally.checks_passed, tally.checks_all) == (1, 2)
 
 
@@ -70,8 +71,8 @@ def test_each_learner_has_their_own(file: Path, monkeypatch: pytest.MonkeyPatch)
     """What one has done is not counted for another."""
     Progress(a_lab()).predicted("Which?", True)
     monkeypatch.setenv("LABKIT_LEARNER", "grace")
-    assert all(not tally.predictions_made for tally in progress.tallies())
-    assert any(tally.predictions_made for tally in progress.tallies("ada"))
+    assert all(not tally.predictions_made for tally in tallies())
+    assert any(tally.predictions_made for tally in tallies("ada"))
 
 
 def test_time_counts_up_to_a_limit_and_not_while_paused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,7 @@ def test_a_file_that_cannot_be_used_is_said_once(
         assert file.read_bytes() == before
     if spoilt not in ("full", "no folder"):
         with pytest.raises(LabkitError, match="cannot be read"):
-            progress.tallies()
+            tallies()
 
 
 @pytest.mark.parametrize("also", [[], ["-wal", "-shm"]])
@@ -176,7 +177,7 @@ def test_the_command_tells_and_exports(file: Path, tmp_path: Path) -> None:
     kept = Progress(a_lab())
     kept.predicted("Is hunter2 the password?", True)
     kept.predicted("Which?", False)
-    progress.tallies()  # the same kernel looks, and lets go of the file
+    tallies()  # the same kernel looks, and lets go of the file
     done = labkit_progress("--csv", str(tmp_path / "a.csv"), "--html", str(tmp_path / "a.html"))
     assert file.with_name(file.name + "-wal").exists(), "what is noted from now on would be lost"
     kept.close()
