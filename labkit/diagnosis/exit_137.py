@@ -21,6 +21,7 @@ from labkit.diagnosis.findings import Confidence, Finding
 from labkit.diagnosis.victims import (
     SIGKILL,
     Seen,
+    as_recorded,
     begin,
     by_one_clock,
     last_life,
@@ -87,7 +88,7 @@ def _was_changing(seen: Seen) -> bool:
 
 def explain(seen: Seen) -> Finding:
     """The finding that follows from what was *seen*; the same input always gives the same finding."""
-    seen = by_one_clock(seen)
+    seen = by_one_clock(as_recorded(seen))
     if seen.container.running:
         return _while_running(seen)
     if seen.container.exit_code != 137:

@@ -16,7 +16,16 @@ from labkit.observe.lives import Life, lives
 from labkit.observe.memory import MemoryCounters
 from labkit.observe.readings import Unreadable
 
-__all__ = ["Seen", "begin", "by_one_clock", "last_life", "memory_ran_out_at", "not_ruled_out", "victim"]
+__all__ = [
+    "Seen",
+    "as_recorded",
+    "begin",
+    "by_one_clock",
+    "last_life",
+    "memory_ran_out_at",
+    "not_ruled_out",
+    "victim",
+]
 
 SIGKILL = 9
 AT_ONCE = timedelta(seconds=2)
@@ -53,6 +62,17 @@ class Seen:
 def last_life(seen: Seen) -> Life:
     """The present life, or the one that ended last; without events where the engine has forgotten it."""
     return (lives(seen.events) or [Life((), complete=False)])[-1]
+
+
+def as_recorded(seen: Seen) -> Seen:
+    """Without the lives that began after the state was read: a restart policy may be faster than whoever looks."""
+    moment = seen.container.started_at if seen.container.running else seen.container.finished_at
+    ended = False
+    for number, event in enumerate(seen.events):
+        if ended and event.action == "start":
+            return replace(seen, events=observe.EventLog(seen.events[:number]))
+        ended = ended or (moment is not None and event.action == "die" and event.at >= moment)
+    return seen
 
 
 def by_one_clock(seen: Seen) -> Seen:

@@ -42,6 +42,9 @@ SOON = (timedelta(milliseconds=-50), timedelta(milliseconds=500))
 """How long after a kill the engine reports it; the engine's clock and a right one of the kernel's may differ a little."""
 DRIFT = timedelta(minutes=10)
 """How wrong the kernel's clock may be, the machine's sleep aside."""
+AT_FIRST, PER_SECOND = timedelta(seconds=1), 500e-6
+"""How wrong it is while nobody sets the machine's clock: at most what adjtimex(2) makes up for (its *tolerance*), over the
+time that the machine is up; and the little by which two clocks read one after the other differ."""
 RECENT = 20
 """How many of the last kills and events are compared."""
 END = timedelta(seconds=10)
@@ -71,20 +74,23 @@ class KernelLog(Tabular):
     """The kills in one container's cgroup, oldest first.  *slept*: how long the machine has, and the stamps' clock stood.
 
     *unplaced*: kills of about the time of its death that the log tells to no container.  *by_events*: the times are confirmed by
-    events of the engine.  *source*: where it was read; a machine on which nothing was ever killed needs no log to show that.
+    events of the engine.  *drift*: how wrong the stamps are, if nobody has set a clock.  *source*: where it was read; a machine
+    on which nothing was ever killed needs no log to show that.
     """
 
     kills: tuple[OomKill, ...]
     slept: timedelta = timedelta(0)
     unplaced: tuple[OomKill, ...] = ()
     by_events: bool = False
+    drift: timedelta = DRIFT
     source: str = _SOURCE
 
     def aligned(self, ooms: Sequence[datetime], deaths: Sequence[datetime] = ()) -> KernelLog:
         """The same kills by the engine's clock: moved together so that as many as can be have an event soon after them.
 
         *ooms* and *deaths* are when the engine saw a process of the container killed for memory, and its PID 1 end.  The
-        smallest move that does it is the one; where no event helps, the kills stay where they are.
+        smallest move that does it is the one; where no event helps, the kills stay where they are.  A move by more than the
+        clock's *drift* has to be called for: on a busy machine events come late, and those of other lives would do.
         """
         last = self.kills[-RECENT:]
 
@@ -94,9 +100,15 @@ class KernelLog(Tabular):
         def told(kill: OomKill, move: timedelta) -> bool:
             return any(SOON[0] <= event - kill.at - move <= SOON[1] for event in events(kill))
 
-        gaps = (event - kill.at for kill in last for event in events(kill))
-        moves = {timedelta(0), *(gap for gap in gaps if -DRIFT - self.slept <= gap <= DRIFT)}
-        best = max(moves, key=lambda move: (sum(told(kill, move) for kill in last), -abs(move)))
+        gaps = [event - kill.at for kill in last for event in events(kill)]
+
+        def move_within(drift: timedelta) -> timedelta:
+            moves = {timedelta(0), *(gap for gap in gaps if -drift - self.slept <= gap <= drift)}
+            return max(moves, key=lambda move: (sum(told(kill, move) for kill in last), -abs(move)))
+
+        best = move_within(self.drift)
+        if not any(told(kill, best) for kill in last):
+            best = move_within(DRIFT)
         kills = tuple(replace(kill, at=kill.at + best) for kill in self.kills)
         return replace(self, kills=kills, by_events=any(told(kill, best) for kill in last))
 
@@ -139,7 +151,10 @@ def kernel_log(engine: Engine, of: Container) -> KernelLog | Unreadable:
         return KernelLog((), timedelta(seconds=slept), source="/proc/vmstat")
     if not done.ok:
         return Unreadable(_SOURCE, done.stderr.strip() or f"dmesg ended with {done.code}")
-    return _of(log, float(clock) - float(uptime.split()[0]) + slept, timedelta(seconds=slept), of)
+    up = float(uptime.split()[0])
+    found = _of(log, float(clock) - up + slept, timedelta(seconds=slept), of)
+    drift = min(AT_FIRST + timedelta(seconds=up * PER_SECOND), DRIFT)
+    return replace(found, drift=drift) if isinstance(found, KernelLog) else found
 
 
 def _of(log: str, boot: float, slept: timedelta, of: Container) -> KernelLog | Unreadable:

@@ -36,6 +36,9 @@ DEAD = Container(
 )
 ALIVE = replace(DEAD, status="running", exit_code=0, pid=7, finished_at=None)
 COUNTERS = MemoryCounters(1, "/c", ByteSize(2**25), ByteSize(1), ByteSize(2**25), 9, 1)
+AGAIN = replace(
+    ALIVE, restarts=2, restart_policy="always", started_at=DEATH + timedelta(seconds=0.1), finished_at=DEATH
+)
 NO_COUNTERS = Unreadable("cgroup memory counters", "not running")
 NO_LOG = Unreadable("kernel log", "no root")
 CLEAN_LOG = KernelLog(())
@@ -260,7 +263,7 @@ CASES: dict[str, tuple[Seen, str, str]] = {
     ),
     "up again by its policy, after PID 1 was killed for memory": (
         seen(
-            replace(ALIVE, restarts=2, restart_policy="always", finished_at=DEATH),
+            AGAIN,
             log("start", "oom", "die", "start", at=0.1),
             kernel=kill(True),
         ),
@@ -269,7 +272,7 @@ CASES: dict[str, tuple[Seen, str, str]] = {
     ),
     "up again by its policy, and a busy engine tells of the oom only then": (
         seen(
-            replace(ALIVE, restarts=1, restart_policy="always", finished_at=DEATH),
+            AGAIN,
             log("create", "start", "die", "start", "oom", at=0.2),
             memory=replace(COUNTERS, oom_kills=0),
             kernel=kill(True),
@@ -282,9 +285,28 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "running",
         "certain",
     ),
+    "up again by its policy, and down and up again while it was looked at": (
+        seen(
+            AGAIN,
+            log("create", "start", "oom", "die", "start", "oom", "die", "start", at=0.4),
+            memory=replace(COUNTERS, oom_kills=0),
+            kernel=kill(True),
+        ),
+        "oom-of-pid-1",
+        "certain",
+    ),
+    "waiting for its policy, and tried once more in vain while it was looked at": (
+        seen(
+            replace(OOM, status="restarting", restarts=2, restart_policy="always"),
+            log("create", "start", "oom", "die", "start", "die", at=0.3),
+            kernel=kill(True),
+        ),
+        "oom-of-pid-1",
+        "certain",
+    ),
     "up again by its policy, and the limit was raised since": (
         seen(
-            replace(ALIVE, restarts=2, restart_policy="always", finished_at=DEATH),
+            AGAIN,
             log("start", "oom", "die", "update", "start", at=0.2),
             kernel=kill(True),
         ),
