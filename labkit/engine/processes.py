@@ -7,7 +7,19 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Process"]
+__all__ = ["Process", "stat"]
+
+
+def stat(pid: int | str) -> list[str]:
+    """What ``/proc/PID/stat`` tells of a process after its name: state, parent, group, session, … (proc(5)).
+
+    The name may hold any bytes.  Raises `ProcessLookupError` if there is no such process.
+    """
+    try:
+        told = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessLookupError(f"no process {pid}") from None
+    return told.rpartition(b")")[2].decode().split()
 
 
 @dataclass(frozen=True)
@@ -20,11 +32,7 @@ class Process:
     @classmethod
     def of(cls, pid: int) -> Process:
         """The process that has the number *pid* now.  Raises `ProcessLookupError` if there is none."""
-        try:
-            text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        except (FileNotFoundError, ProcessLookupError):
-            raise ProcessLookupError(f"no process {pid}") from None
-        return cls(pid, int(text.rpartition(")")[2].split()[19]))
+        return cls(pid, int(stat(pid)[19]))
 
     @classmethod
     def current(cls) -> Process:
@@ -46,10 +54,9 @@ class Process:
     def alive(self) -> bool:
         """Whether it still runs (a zombie does not)."""
         try:
-            text = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
-        except (FileNotFoundError, ProcessLookupError):
+            fields = stat(self.pid)
+        except ProcessLookupError:
             return False
-        fields = text.rpartition(")")[2].split()
         return int(fields[19]) == self.started and fields[0] not in "ZX"
 
     def signal(self, number: signal.Signals) -> bool:

@@ -19,9 +19,9 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
+from labkit.engine import processes
 from labkit.kernels import wire
 
 __all__ = [
@@ -71,7 +71,9 @@ def pass_on(pid: int, number: int) -> None:
         return
     wanted = signal.SIGSTOP if number == signal.SIGTSTP else signal.Signals(number)
     with suppress(ProcessLookupError):
-        if number in FROM_TERMINAL:
+        if (
+            number in FROM_TERMINAL and os.getpgid(pid) == pid
+        ):  # or it has only just begun, and has no group yet
             os.killpg(pid, wanted)
         else:
             os.kill(pid, wanted)
@@ -92,13 +94,12 @@ def reap(pid: int) -> int:
 
 
 def _session(leader: int) -> list[int]:
-    """The processes of a session that still run (proc(5), stat: the state, then parent, group, session)."""
+    """The processes of a session that still run."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError):
-                text = Path(f"/proc/{name}/stat").read_text(encoding="utf-8")
-                state, _, _, session = text.rpartition(")")[2].split()[:4]
+                state, _, _, session, *_ = processes.stat(name)
                 if int(session) == leader and state not in "ZX":
                     found.append(int(name))
     return found
@@ -107,9 +108,12 @@ def _session(leader: int) -> list[int]:
 # -- in the child
 
 
-def become(request: dict[str, Any], files: list[int], connection: socket.socket) -> NoReturn:
-    """Turn this fork into what was asked; *files* are standard input, output and error, and the folder."""
-    die_with(os.getppid())
+def become(request: dict[str, Any], files: list[int], connection: socket.socket, parent: int) -> NoReturn:
+    """Turn this fork of *parent* into what was asked; *files* are standard input, output and error, and the folder.
+
+    It was forked with all signals blocked; one that came meanwhile is heeded at the end.
+    """
+    die_with(parent)
     client = wire.peer(connection)[0]
     os.setsid()
     _signals(request["ignored"])
@@ -129,8 +133,7 @@ def become(request: dict[str, Any], files: list[int], connection: socket.socket)
         leave(_kernel, request, connection)
     name(b"labkit")
     connection.close()
-    # named rather than imported: the commands lie above this
-    leave(lambda: importlib.import_module("labkit.cli").main())
+    leave(_command)
 
 
 def die_with(parent: int) -> None:
@@ -159,6 +162,9 @@ def _signals(ignored: list[int]) -> None:
         signal.signal(number, signal.SIG_IGN)
     if signal.SIGINT not in ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _heed_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
@@ -201,9 +207,17 @@ def fresh() -> None:
         numpy.random.seed()
 
 
+def _command() -> None:
+    _heed_signals()
+    # named rather than imported: the commands lie above this
+    importlib.import_module("labkit.cli").main()
+
+
 def _kernel(request: dict[str, Any], connection: socket.socket) -> None:
     """An ordinary ipykernel; the connection is told its ports once it can be reached there."""
     from ipykernel import kernelapp
+
+    _heed_signals()
 
     # the same name: it stands in the log, and for its configuration
     class IPKernelApp(kernelapp.IPKernelApp):
@@ -231,6 +245,8 @@ def leave(action: Any, *arguments: Any) -> NoReturn:
         action(*arguments)
     except SystemExit as end:
         code = end.code
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT  # as a shell has it
     except BaseException:
         traceback.print_exc()
         code = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 import labkit
 
@@ -46,7 +47,10 @@ def rights(pid: int | str) -> str:
 
 
 def stamp() -> tuple[object, ...]:
-    """What changes when labkit's source files or the installed packages do; a zygote with another one is stale."""
+    """What changes when labkit's source files or the installed packages do; a zygote with another one is stale.
+
+    Raises `OSError` when a folder of them is just being removed.
+    """
     sources = sorted(_sources(FOLDER))
     installed = [os.stat(folder).st_mtime_ns for folder in sys.path if os.path.isdir(folder)]
     return tuple(sources), tuple(installed)
@@ -60,5 +64,8 @@ def _sources(folder: str) -> list[tuple[str, int]]:
                 if entry.name != "__pycache__":
                     found += _sources(entry.path)
             else:
-                found.append((entry.path, entry.stat().st_mtime_ns))
+                with suppress(
+                    FileNotFoundError
+                ):  # just removed; or an editor's lock, a link that leads nowhere
+                    found.append((entry.path, entry.stat().st_mtime_ns))
     return found

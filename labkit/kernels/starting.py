@@ -13,10 +13,14 @@ import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit import paths
 from labkit.kernels import wire
 from labkit.kernels.identity import identity
+
+if TYPE_CHECKING:
+    from labkit.engine.processes import Process
 
 __all__ = ["connect", "end_all", "place", "start", "wanted"]
 
@@ -108,26 +112,44 @@ def end_all(*, gently: bool = False, seconds: float = 5) -> list[str]:
     """
     import signal
 
-    from labkit.engine.processes import Process
-
     told = []
     for lock in sorted(paths.runtime().glob("zygote-*.lock")):
-        process = None
-        with suppress(OSError, ValueError, TypeError):
-            pid, started = lock.read_text(encoding="utf-8").split()
-            process = Process(int(pid), int(started))
-        if process and process.alive:
-            process.signal(signal.SIGHUP if gently else signal.SIGTERM)
-            end = time.monotonic() + seconds
-            while lock.exists() and process.alive and time.monotonic() < end:
-                time.sleep(0.01)
-            told.append(f"fork server {process.pid}: " + ("told to end" if process.alive else "ended"))
-        if not (process and process.alive):
-            _forget(lock)
+        process = _holder(lock, seconds)
+        if process is None:
+            continue
+        process.signal(signal.SIGHUP if gently else signal.SIGTERM)
+        end = time.monotonic() + seconds
+        while lock.exists() and process.alive and time.monotonic() < end:
+            time.sleep(0.01)
+        told.append(f"fork server {process.pid}: " + ("told to end" if process.alive else "ended"))
+        if not process.alive:
+            _forgotten(lock)
     return told
 
 
-def _forget(lock: Path) -> None:
-    """Remove the files of a zygote that has ended."""
-    for suffix in (".sock", ".log", ".lock"):
-        lock.with_suffix(suffix).unlink(missing_ok=True)
+def _holder(lock: Path, seconds: float) -> Process | None:
+    """The zygote that holds *lock*, which tells its number a moment after it took it; what a dead one has left is removed."""
+    from labkit.engine.processes import Process
+
+    end = time.monotonic() + seconds
+    while not _forgotten(lock) and time.monotonic() < end:
+        with suppress(OSError, ValueError):
+            pid, started = map(int, lock.read_text(encoding="utf-8").split())
+            if (process := Process(pid, started)).alive:
+                return process
+        time.sleep(0.01)
+    return None
+
+
+def _forgotten(lock: Path) -> bool:
+    """Remove the files of a zygote that has ended; false where one lives, which may have begun just now."""
+    import fcntl
+
+    with suppress(FileNotFoundError), lock.open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        for suffix in (".sock", ".log", ".lock"):
+            lock.with_suffix(suffix).unlink(missing_ok=True)
+    return True

@@ -68,6 +68,7 @@ class Zygote:
         self._listener: socket.socket | None = listener
         self._idle = idle
         self._identity = identity()
+        self._files = [starting.place(suffix) for suffix in (".sock", ".log", ".lock")]  # the lock last
         self._rights = rights("self")
         self._stamp = stamp()
         self._sessions: set[Session] = set()
@@ -90,11 +91,10 @@ class Zygote:
     def _adopted(self) -> None:
         """Bury orphans of our children; of a lane whose runner was killed, end what its cells have started."""
         known = {session.pid for session in self._sessions}
-        for pid in map(
-            int, Path("/proc/self/task", str(os.getpid()), "children").read_text(encoding="utf-8").split()
-        ):
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()
+        for pid in map(int, children):
             if pid not in known and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8") == "labkit-lane\n":
+                if Path(f"/proc/{pid}/comm").read_bytes() == b"labkit-lane\n":
                     forks.reap(pid)
                 else:
                     os.waitpid(pid, 0)
@@ -114,9 +114,8 @@ class Zygote:
         """Take no more clients, and make place for a younger zygote."""
         if self._listener:
             self._selector.unregister(self._listener)
-            starting.place().unlink(missing_ok=True)
-            starting.place(".log").unlink(missing_ok=True)
-            starting.place(".lock").unlink(missing_ok=True)
+            for path in self._files:
+                path.unlink(missing_ok=True)
             self._listener.close()
             self._listener = None
 
@@ -133,7 +132,11 @@ class Zygote:
                 self._end(session)
 
     def _accept(self, listener: socket.socket) -> None:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # no more files may be had: a younger zygote has place for those who wait
+            self.retire()
+            return
         try:
             pid, user = wire.peer(connection)
             if user != os.geteuid() or rights(pid) != self._rights:
@@ -142,7 +145,7 @@ class Zygote:
         except OSError:
             connection.close()
             return
-        if stamp() != self._stamp:
+        if self._stale():
             self.retire()  # first, so that a client that sees us go finds our place free
             connection.close()
             os.close(client)
@@ -155,6 +158,12 @@ class Zygote:
         self._selector.register(connection, selectors.EVENT_READ, lambda _: self._hear(session))
         self._selector.register(client, selectors.EVENT_READ, lambda _: self._end(session))
 
+    def _stale(self) -> bool:
+        try:
+            return stamp() != self._stamp
+        except OSError:
+            return True
+
     def _hear(self, session: Session) -> None:
         """The request, or a signal to pass on, or the client's end."""
         try:
@@ -166,22 +175,32 @@ class Zygote:
                     self._end(session)
             elif (request := session.frames.read(session.connection)) is not None:
                 self._fork(session, request)
-        except (EOFError, OSError, ValueError):  # also where no more processes may be had
+        except (EOFError, OSError, ValueError, RecursionError):  # also where no more processes may be had
             self._end(session)
 
-    def _fork(self, session: Session, request: dict[str, Any]) -> None:
-        if request.get("identity") != self._identity or len(session.frames.descriptors) != 4:
+    def _fork(self, session: Session, request: Any) -> None:
+        if (
+            not isinstance(request, dict)
+            or request.get("identity") != self._identity
+            or len(session.frames.descriptors) != 4
+        ):
             self._end(session)
             return
-        session.pid = os.fork()
-        if session.pid == 0:
-            self._become(session, request)
+        parent = os.getpid()
+        # until the child has handlers of its own: in ours it would tell us that we were to end
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            session.pid = os.fork()
+            if session.pid == 0:
+                self._become(session, request, parent)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
         session.frames.close()
         session.connection.send(b"+")
         session.child = os.pidfd_open(session.pid)
         self._selector.register(session.child, selectors.EVENT_READ, lambda _: self._ended(session))
 
-    def _become(self, session: Session, request: dict[str, Any]) -> NoReturn:
+    def _become(self, session: Session, request: dict[str, Any], parent: int) -> NoReturn:
         """In the child: leave all that is the zygote's behind, and do what was asked."""
         try:
             signal.set_wakeup_fd(-1)
@@ -190,7 +209,7 @@ class Zygote:
                 if int(name) not in keep and int(name) > 2:
                     with suppress(OSError):
                         os.close(int(name))
-            forks.become(request, session.frames.descriptors, session.connection)
+            forks.become(request, session.frames.descriptors, session.connection, parent)
         except BaseException:
             traceback.print_exc()
         finally:

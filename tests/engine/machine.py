@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from labkit import paths
+from labkit.engine.processes import stat
 
 
 def _lines(*command: str) -> set[str]:
@@ -21,7 +22,7 @@ def processes() -> set[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            parent = int(stat(folder.name)[1])
         except OSError:
             continue
         if name and parent != os.getpid():

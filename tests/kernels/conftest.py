@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit.engine.processes import stat
 from labkit.kernels import specs, starting
 
 
@@ -21,8 +22,7 @@ def of_runtime(runtime: Path) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            dead = (folder / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-            if not dead and wanted in (folder / "environ").read_bytes():
+            if stat(folder.name)[0] not in "ZX" and wanted in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
     return found
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -15,7 +17,8 @@ from pathlib import Path
 import pytest
 
 import labkit
-from labkit.kernels import starting
+from labkit.engine.processes import Process
+from labkit.kernels import client, forks, identity, starting, wire
 from tests.kernels.conftest import of_runtime, soon, zygotes
 
 
@@ -190,10 +193,111 @@ def test_fewer_rights_are_not_made_more(zygote: int, runtime: Path) -> None:
 
 def test_nonsense_does_no_harm(zygote: int, runtime: Path) -> None:
     """A client that sends nonsense, half a request, or nothing is dropped, and the next one is served."""
-    for nonsense in (b"", b"\0", b"\0\0\0\4oops", b"\0\0\0\2{}", b"\xff\xff\xff\xff" + b"x" * 1000):
+    deep = b"\0\1\0\0" + b"[" * 2**16
+    for nonsense in (
+        b"",
+        b"\0",
+        b"\0\0\0\4oops",
+        b"\0\0\0\2{}",
+        b"\0\0\0\2[]",
+        deep,
+        b"\xff\xff\xff\xff" + b"x" * 1000,
+    ):
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(starting.place()))
         connection.sendall(nonsense)
         connection.close()
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
     assert "b'+'" in done.stdout and soon(lambda: of_runtime(runtime) == [zygote])
+
+
+STRANGE = "import ctypes; ctypes.CDLL(None).prctl(15, b'\\xff) Z'); print(flush=True); open(0).read()"
+
+
+def test_the_names_of_others_do_no_harm(zygote: int, runtime: Path) -> None:
+    """A process of whomever that is called by bytes that are no text: a fork that ends is reaped all the same."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STRANGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}
+    ) as other:
+        assert other.stdout and other.stdout.readline() and Process.of(other.pid).alive
+        done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
+        assert "b'+'" in done.stdout and soon(lambda: of_runtime(runtime) == [zygote])
+        other.communicate(b"")
+
+
+SIGNALLED = """
+import os
+from labkit.kernels import zygote
+fork, numbers = os.fork, [2, 15]
+def signalled():
+    number = numbers.pop()
+    if pid := fork():
+        return pid
+    os.kill(os.getpid(), number)  # as a client's that is ended at once
+    return 0
+os.fork = signalled
+zygote.main()
+"""
+
+
+def test_a_signal_that_comes_too_early_is_heeded_by_whom_it_is_for(runtime: Path) -> None:
+    """A fork that is told to end before it has done anything ends so; the zygote is not told, and serves the next."""
+    environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", SIGNALLED], env=environ) as process:
+        for expected in (signal.SIGTERM, (128 + signal.SIGINT) << 8):
+            connection = starting.connect(60)
+            assert connection is not None
+            folder = os.open(".", os.O_PATH)
+            null = os.open(os.devnull, os.O_RDWR)
+            argv = ["labkit", "--help"]
+            client.ask(
+                connection, [null, null, null, folder], kind="command", argv=argv, environ=dict(os.environ)
+            )
+            assert connection.recv(1) == b"+" and wire.receive(connection) == {"status": expected}
+            for each in (connection.detach(), null, folder):
+                os.close(each)
+        assert zygotes(runtime) == [process.pid]
+        starting.end_all(seconds=60)
+
+
+def test_a_child_without_a_group_is_signalled_itself() -> None:
+    """What a terminal sends to a group reaches also a fork that leads none yet."""
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        forks.pass_on(child.pid, signal.SIGINT)
+        assert child.wait() == -signal.SIGINT
+
+
+def test_where_no_more_files_may_be_had(runtime: Path) -> None:
+    """A zygote that has no descriptor left for a client takes no more, makes place for another, and goes on with what it has."""
+    starting.start()
+    first = starting.connect(60)
+    assert first is not None
+    (before,) = zygotes(runtime)
+    resource.prlimit(before, resource.RLIMIT_NOFILE, (len(list(Path(f"/proc/{before}/fd").iterdir())),) * 2)
+    assert starting.connect() is None
+    starting.start()
+    second = starting.connect(60)
+    assert second is not None and before not in zygotes(runtime)
+    second.close()
+    first.settimeout(0.01)
+    with pytest.raises(TimeoutError):
+        first.recv(1)
+    first.close()
+
+
+def test_a_zygote_that_has_just_begun_keeps_its_lock(runtime: Path) -> None:
+    """Ending all zygotes takes no lock away from one that has not told its number yet; what a dead one left is removed."""
+    lock = starting.place(".lock")
+    lock.write_text("")
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert starting.end_all(seconds=0.1) == [] and lock.exists()
+    assert starting.end_all(seconds=0.1) == [] and not lock.exists()
+
+
+def test_sources_come_and_go(tmp_path: Path) -> None:
+    """A link that leads nowhere, as an editor leaves beside a file, is no source and no error."""
+    (tmp_path / "a.py").write_text("")
+    before = identity._sources(str(tmp_path))
+    (tmp_path / ".#a.py").symlink_to("somebody@somewhere.1:2")
+    assert identity._sources(str(tmp_path)) == before != []
