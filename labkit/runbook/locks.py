@@ -56,7 +56,7 @@ def claimed(objects: Mapping[str, str]) -> Iterator[None]:
     claimed already.
     """
     key = _own()
-    run = _read(_place(key))
+    run = _found(_place(key))
     if run:
         _claim(run, key, objects)
         yield
@@ -76,8 +76,9 @@ def _own() -> str:
 def others(since: float) -> set[str]:
     """The keys that other runs have claimed which go on, or ended after *since* (seconds since 1970)."""
     own, found = _place(_own()), set[str]()
-    for path in own.parent.glob("*.json"):
-        run = _read(path) if path != own else None
+    with _one_at_a_time():
+        going = [_read(path) for path in own.parent.glob("*.json") if path != own]
+    for run in going:
         found |= run.claims.keys() if run else set()
     for path in own.parent.glob("*.ended"):
         with suppress(FileNotFoundError):  # forgotten just now
@@ -89,7 +90,15 @@ def others(since: float) -> set[str]:
 
 def going(folder: Path) -> Going | None:
     """The run in *folder*, if it goes on now."""
-    return _read(_place(str(folder.resolve())))
+    return _found(_place(str(folder.resolve())))
+
+
+def _found(place: Path) -> Going | None:
+    """As `_read`, in turn: who looks at a dead run holds its lock for a moment, and somebody may take it up just then."""
+    if not place.exists():
+        return None
+    with _one_at_a_time():
+        return _read(place)
 
 
 @contextmanager
@@ -170,7 +179,7 @@ def _told(place: Path) -> Going | None:
 
 
 def _read(place: Path) -> Going | None:
-    """What the run at *place* claims, if it goes on; what a dead one has left is not believed."""
+    """What the run at *place* claims, if it goes on; what a dead one has left is not believed.  For who has the turn."""
     told = _told(place)
     if told is None:
         return None

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from labkit import paths
 from labkit.errors import Refused
@@ -80,6 +82,36 @@ def test_a_dead_run_blocks_nobody(other: subprocess.Popen[str], sent: signal.Sig
     with locks.held(tmp_path / "other"):
         found = locks.going(tmp_path / "other")
         assert found and found.claims == {}
+
+
+def test_who_looks_at_a_dead_run_is_in_nobodys_way(
+    other: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is taken up while somebody looks whether it goes on, and has its lock for a moment."""
+    other.kill()
+    other.wait()
+    told: list[str] = []
+
+    def taken_up() -> None:
+        try:
+            with locks.held(tmp_path / "other"):
+                told.append("taken up")
+        except Refused as refused:
+            told.append(str(refused))
+
+    second = threading.Thread(target=taken_up)
+
+    class Slow(FileLock):
+        def release(self, force: bool = False) -> None:
+            if not self.lock_file.endswith("turn.lock") and threading.current_thread() is not second:
+                second.start()
+                second.join(0.5)  # for ever, if it waits for us
+            super().release(force)
+
+    monkeypatch.setattr(locks, "FileLock", Slow)
+    assert locks.going(tmp_path / "other") is None
+    second.join(60)
+    assert told == ["taken up"]
 
 
 def test_claims_of_a_run_last_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
