@@ -53,13 +53,18 @@ class Recording:
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
+        self._let_go()
+        self._thread.join(2)
+
+    def _let_go(self) -> None:
         with suppress(Exception):
             self._stream.close()
-        self._thread.join(2)
 
     def _record(self) -> None:
         try:
             self._stream = self.engine.client.api.events(since=self.since, decode=True)
+            if self._closed:  # before there was a stream that could be closed
+                self._let_go()
             for raw in self._stream:
                 with self._came:
                     self._events.append(Event.read(raw))

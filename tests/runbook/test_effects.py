@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -251,13 +252,24 @@ def test_a_failing_action_tells_what_else_happened(engine: Engine, monkeypatch: 
         Plan.of(actions.stop(running(engine), "x")).apply(engine)
 
 
-def test_a_recording_leaves_nothing_behind(engine: Engine) -> None:
-    """No thread and no connection outlives it."""
-    import threading
+@pytest.mark.parametrize("late", [False, True])
+def test_a_recording_leaves_nothing_behind(
+    late: bool, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread and no connection outlives it, also where it ends before the engine has begun to tell."""
+    ended = threading.Event()
+    api, events = engine.client.api, engine.client.api.events
 
+    def begun(**options: Any) -> Any:
+        assert not late or ended.wait(60)
+        return events(**options)
+
+    monkeypatch.setattr(api, "events", begun)
     with Recording(engine) as recording:
-        down(engine)
-    assert not recording._thread.is_alive()
+        if not late:
+            down(engine)
+    ended.set()
+    recording._thread.join(60)
     assert "labkit-events" not in [thread.name for thread in threading.enumerate()]
 
 
