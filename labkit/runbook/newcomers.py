@@ -44,4 +44,5 @@ class Newcomers:
             Exception
         ):  # whatever an engine that goes away, or a stream that is closed, makes of it
             for told in self._stream:
-                self._meet(told["Actor"]["ID"])
+                with suppress(Exception):  # one that could not be looked at; the next can
+                    self._meet(told["Actor"]["ID"])

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shlex
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -325,8 +326,11 @@ def write_clean(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():  # /dev/null, say, whose place a file must not take
         path.write_text(text, encoding="utf-8")
         return
-    aside = path.with_name(f".{path.name}.new")
-    descriptor = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    aside.replace(path)
+    # a file of our own: two runs may show the same plan at the same moment
+    descriptor, aside = tempfile.mkstemp(prefix=".", suffix=".new", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(aside).replace(path)
+    finally:
+        Path(aside).unlink(missing_ok=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import errno
 import html
 import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -211,10 +214,26 @@ def test_a_sweep_learns_what_an_engine_carries(engine: Engine, tmp_path, monkeyp
     assert secrets.mask(text) == " ".join([MASK] * 5 + ["ordinary-value"])
 
 
-def test_what_a_container_carried_that_is_gone_is_known(engine: Engine) -> None:
-    """A container is looked at as soon as it was created, unasked: what it carried is masked also once it is removed."""
+def test_what_a_container_carried_that_is_gone_is_known(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container is looked at as soon as it was created, unasked: what it carried is masked also once it is removed.
+
+    Also after one that a busy engine said nothing about.
+    """
+    learn, unanswered = sweeps._learn_object, list[str]()
+
+    def learn_but_one(secrets: Secrets, inspect: Any, id_: str) -> None:
+        if not unanswered:
+            unanswered.append(id_)
+            raise requests.exceptions.ReadTimeout
+        learn(secrets, inspect, id_)
+
     with sweeps.learning(engine.url) as learned:
         assert soon(lambda: learned.found and not learned.busy), "the look at the beginning is over"
+        monkeypatch.setattr(sweeps, "_learn_object", learn_but_one)
+        engine.client.containers.create("busybox:lab").remove()
+        assert soon(lambda: unanswered)
         gone = engine.client.containers.create(
             "busybox:lab", environment={"DB_PASSWORD": "canary-of-one-that-goes"}
         )
@@ -245,6 +264,28 @@ def test_a_file_is_written_whole_and_clean_or_not_at_all(tmp_path: Path) -> None
         redaction.write_clean(tmp_path / "canary-of-a-file.md", "x")
     assert "canary" not in str(refused.value)
     assert [each.name for each in tmp_path.iterdir()] == ["report.md"] and path.read_text() == "first ✓"
+
+
+def test_two_may_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever puts the file in its place in the middle of our writing is in nobody's way; a full disk leaves nothing."""
+    path, replace = tmp_path / "plan.json", Path.replace
+
+    def after_another(aside: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        redaction.write_clean(path, "theirs")
+        return replace(aside, target)
+
+    monkeypatch.setattr(Path, "replace", after_another)
+    redaction.write_clean(path, "ours")
+    assert path.read_text() == "ours"
+
+    def full(aside: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        redaction.write_clean(path, "more")
+    assert [each.name for each in tmp_path.iterdir()] == ["plan.json"]
 
 
 def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
