@@ -8,6 +8,7 @@ import signal
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from labkit.engine.processes import Process
@@ -92,7 +93,10 @@ class Host(ABC):
             try:
                 said = process.communicate(None if input is None else input.encode(), timeout)
             except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(
+                    ProcessLookupError
+                ):  # it ended just then, and after Ctrl-C Popen has waited for that
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()  # after Ctrl-C, Popen itself leaves it a zombie
                 if isinstance(error, subprocess.TimeoutExpired):
                     late = [_text(part or b"") for part in (error.stdout, error.stderr)]

@@ -9,13 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import labkit
 from labkit import paths
 from labkit.engine import images, leftovers, locks, packs, prepared, records
+from labkit.engine.host import Host
 from labkit.engine.processes import Process
 from labkit.errors import EngineFailed, EngineUnreachable
 
@@ -275,6 +278,25 @@ def test_a_full_disk_does_not_cost_the_engine(own_folders: tuple[Path, Path]) ->
     )
     assert "told: not enough disk space to save" in done.stdout, done.stdout + done.stderr
     assert "True 42" in done.stdout
+
+
+def test_an_interrupt_is_told_though_the_command_has_just_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the moment in which a command on the host ends is Ctrl-C, and no error of ours."""
+
+    class Here(Host):
+        available, reason = True, "this machine"
+
+        def argv(self, command: Sequence[str]) -> list[str]:
+            return list(command)
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def communicate(self, *given: Any) -> Any:
+            super().communicate(*given)  # as it waits itself after Ctrl-C, for a quarter of a second
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Here().run(["true"])
 
 
 def test_a_late_command_dies_and_is_told() -> None:
