@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PROVIDERS", "Engine", "open_engine", "provider_wanted"]
 
-PROVIDERS = {"sandbox": "labkit.engine.sandbox:open_sandbox", "attach": "labkit.engine.attach:open_attached"}
+PROVIDERS = {"sandbox": "labkit.engine.opening:open_sandbox", "attach": "labkit.engine.attach:open_attached"}
 """Provider name to the function that opens its engines.  A new provider is one module and one line here."""
 
 
@@ -46,7 +46,7 @@ def open_engine(provider: str | None = None, **options: Any) -> Engine:
     """Open a live engine and return a handle that is also a context manager.
 
     *provider*: ``"sandbox"`` or ``"attach"``; without one, the environment variable ``LABKIT_PROVIDER``, else
-    ``"sandbox"``.  *options* are the provider's own: see `labkit.engine.sandbox.open_sandbox` and
+    ``"sandbox"``.  *options* are the provider's own: see `labkit.engine.opening.open_sandbox` and
     `labkit.engine.attach.open_attached`.
 
     Raises `UsageError` for an unknown provider or option, `EngineUnreachable` when there is no engine to be had.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labkit.engine import records
+from labkit.engine.opening import DETACHED, open_sandbox
 from labkit.engine.records import Record
-from labkit.engine.sandbox import DETACHED, open_sandbox
 from labkit.errors import UsageError
 
 __all__ = ["start"]

@@ -225,7 +225,7 @@ def ensure(engine: Engine, names: Sequence[str], progress: Progress = print) -> 
 
 def prepared_with(names: Sequence[str], pack: Pack, progress: Progress = lambda _: None) -> str:
     """The name of a prepared state for *pack* that holds the images *names*; made at the first call."""
-    from labkit.engine.sandbox import Sandbox, open_sandbox
+    from labkit.engine.opening import open_sandbox
 
     images = get(names, progress)
     ids = [prepared.FORMAT, pack.digest, sorted((image.name, image.id) for image in images)]
@@ -234,7 +234,7 @@ def prepared_with(names: Sequence[str], pack: Pack, progress: Progress = lambda 
         with _locked(progress):
             if prepared.find(state) is None:
                 progress(f"making an engine ready with {', '.join(image.name for image in images)}")
-                engine: Sandbox = open_sandbox(name=f"{BUILDER}-{os.getpid()}", pack=pack.name)
+                engine = open_sandbox(name=f"{BUILDER}-{os.getpid()}", pack=pack.name)
                 with engine:
                     load(engine, names)
                     # a daemon that finds no networks makes its own; to take up those it finds costs it 150 ms

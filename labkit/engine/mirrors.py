@@ -65,7 +65,7 @@ def _is_loopback(host: str) -> bool:
 
 def config(mirror: str) -> dict[str, Any]:
     """What ``daemon.json`` of an engine says that is to ask *mirror*: insecure is what this machine's Docker is told is."""
-    from labkit.engine.sandbox import DEFAULT_CONFIG
+    from labkit.engine.opening import DEFAULT_CONFIG
 
     name, told = "insecure-registries", {}
     if mirror:

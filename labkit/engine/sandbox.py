@@ -7,12 +7,11 @@ engine's host (``boot.sh``), watches the owner, and clears everything away at th
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +19,15 @@ from typing import TYPE_CHECKING, Any
 from labkit import paths
 from labkit.engine import (
     Engine,
-    cgroups,
     commandline,
     daemon,
     debian,
     keeping,
+    layouts,
     locks,
     packs,
     prepared,
     records,
-    rootfs,
 )
 from labkit.engine.host import CommandFailed, Host
 from labkit.engine.keeper import START_TIMEOUT, erase
@@ -37,99 +35,22 @@ from labkit.engine.ports import PublishedPort, read_ports
 from labkit.engine.processes import Process
 from labkit.engine.records import Record
 from labkit.engine.turns import turn
-from labkit.errors import EngineFailed, EngineUnreachable, UsageError
+from labkit.errors import EngineFailed, EngineUnreachable
 
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["DETACHED", "Sandbox", "open_sandbox"]
+__all__ = ["Sandbox", "by_name"]
 
-HERE = Path(__file__).parent
 NEEDED_BYTES = 256 * 2**20
-DETACHED = 0
 CONFIG_FILE = "/etc/docker/daemon.json"
-DEFAULT_CONFIG = {
-    # 10.0.2.2 is this machine as the engine sees it (slirp4netns(1)): a registry here needs no certificate
-    "insecure-registries": ["10.0.2.2/32"],
-}
 
-_by_name: weakref.WeakValueDictionary[str, Sandbox] = weakref.WeakValueDictionary()
-
-
-def open_sandbox(
-    name: str = "engine",
-    *,
-    pack: str | None = None,
-    images: Sequence[str] = (),
-    state: str | None = None,
-    config: dict[str, Any] | None = None,
-    owner: int | None = None,
-    key: str = "",
-) -> Sandbox:
-    """Start a private engine and return it when it answers.
-
-    *name*: letters, digits and dashes; opening the same name again in one process ends the former engine first.
-    *pack*: the engine pack to start from, or ``"machine"`` for the dockerd installed here (default: ``LABKIT_PACK``,
-    else ``debian-13``).  *images*: names from the catalogue (`labkit.engine.images`) that shall be ready.
-    *state*: a prepared state (`Engine.save`) to start from instead.  *config*: merged into ``daemon.json``.
-    *owner*: the process with whose end the engine ends (default: this one; 0: none, see `labkit.engine.detached`).
-    *key*: an engine of this name, key and owner that runs already is taken up again, with all that is on it.
-
-    Raises `UsageError` for a bad argument, `LabkitError` when the pack or an image is missing, `EngineUnreachable` when
-    this machine cannot run one, `EngineFailed` (with the end of the log) when the daemon does not start.
-    """
-    from labkit import doctor
-
-    records.check_name(name)
-    doctor.require_sandbox()
-    found = packs.find(pack)
-    if images and state:
-        raise UsageError(
-            "an engine starts from images or from a state", seen=f"images={list(images)}, state={state!r}"
-        )
-    if images:
-        from labkit.engine.images import prepared_with
-
-        state = prepared_with(images, found)
-    try:
-        process = None if owner == DETACHED else Process.of(owner or os.getpid())
-    except ProcessLookupError as error:
-        raise UsageError("the owner of an engine has to be a running process", seen=str(error)) from None
-    with turn(name, key, process):
-        if (
-            key
-            and (record := records.running(name, key, process))
-            and (again := _again(record, images, state))
-        ):
-            return again
-        former = _by_name.pop(name, None)
-        if former is not None:
-            former.close()
-        engine = Sandbox(name, found, state, {**DEFAULT_CONFIG, **(config or {})}, process, key)
-        _by_name[name] = engine
-        return engine
-
-
-def _again(record: Record, images: Sequence[str], state: str | None) -> Sandbox | None:
-    """The engine that runs already, with *images*; None if its daemon has ended and does not start any more."""
-    engine = _by_name.get(record.facts["name"])
-    if engine is None or engine.id != record.id:
-        engine = _by_name[record.facts["name"]] = Sandbox.__new__(Sandbox)
-        engine.take_up(record)
-    try:
-        if not daemon.answers(record.folder / "run/docker.sock"):
-            engine.start()
-    except EngineFailed:
-        return None  # whoever opens the name again ends it
-    from labkit.engine.images import ensure
-
-    ensure(engine, images)
-    engine.state, engine.taken_up = state or engine.state, True
-    return engine
+by_name: weakref.WeakValueDictionary[str, Sandbox] = weakref.WeakValueDictionary()
+"""The engines of this process that are open."""
 
 
 class Sandbox(Engine):
-    """A private engine (provider ``sandbox``).  Made by `open_sandbox`."""
+    """A private engine (provider ``sandbox``).  Made by `labkit.engine.opening.open_sandbox`."""
 
     provider = "sandbox"
     owned = True
@@ -175,7 +96,11 @@ class Sandbox(Engine):
             self.data.mkdir(parents=True)
             with locks.using(self.data):
                 with locks.working():
-                    self._write_folders(docker)
+                    layers = prepared.fill(self.data, self.state, docker)
+                    self._bound = (
+                        self._bound if docker else layers
+                    )  # a data-root that goes on has those that it had
+                    layouts.write(self, self._owner, self._bound)
                 keeping.await_answer(keeper, f"{self.name!r} ({self.pack.name})")
         except BaseException:
             self._end()
@@ -183,57 +108,6 @@ class Sandbox(Engine):
         self._host = records.find(self.id).host
         if self._owner in (None, Process.current()):  # one with another owner outlives this process
             self._finalizer = weakref.finalize(self, keeping.end, keeper)
-
-    def _write_folders(self, docker: Path | None) -> None:
-        for name in ("", "run", "host", "lower", "data", "upper"):
-            (self.folder / name).mkdir(mode=0o700)
-        layers = prepared.fill(self.data, self.state, docker)
-        self._bound = self._bound if docker else layers  # a data-root that goes on has those that it had
-        rootless, machine = debian.rootless(), self.pack.is_machine
-        groups = cgroups.available()
-        # dockerd's own rootless mode uses control groups through systemd only, and there is none on the host; with groups
-        # of its own it runs as in any container that has a user namespace
-        without_limits = rootless and not groups
-        rootfs.write_skeleton(
-            self.data / "upper", self.name, self.config, self._bound, rootless=without_limits
-        )
-        store = prepared.store() if self._bound else None
-        table = rootfs.mount_table(
-            self.folder,
-            self.pack.rootfs,
-            self.data,
-            store,
-            rootless=rootless,
-            on_tmpfs=machine,
-            cgroups=groups,
-        )
-        (self.folder / "fstab").write_text(table, encoding="utf-8")
-        commandline.write(self.folder, self.pack)
-        record = {
-            "id": self.id,
-            "name": self.name,
-            "hostname": self.name,
-            "owner": vars(self._owner) if self._owner else None,
-            "created": time.time(),
-            "state": "starting",
-            "pack": self.pack.name,
-            "pack_folder": "" if machine else str(self.pack.folder),
-            "key": self.key,
-            "prepared": self.state,
-            "config": self.config,
-            "bound": self._bound,
-            "folder": str(self.folder),
-            "data": str(self.data),
-            "rootless": rootless,
-            "on_tmpfs": machine,
-            "submounts": rootfs.submounts() if machine else [],
-            "own_cgroups": groups,
-            "boot": str(HERE / "boot.sh"),
-            "slirp": self.pack.program("usr/bin/slirp4netns"),
-        }
-        note = {"bound": self._bound, "prepared": self.state, "runtime": str(paths.runtime())}
-        (self.data / records.NOTE).write_text(json.dumps(note), encoding="utf-8")
-        (self.folder / "engine.json").write_text(json.dumps(record), encoding="utf-8")
 
     # -- reaching it
 
@@ -395,15 +269,15 @@ class Sandbox(Engine):
         if isinstance(self._keeper, subprocess.Popen):
             self._keeper.returncode = 0  # nobody waits for it
         self._keeper = None
-        _by_name.pop(self.name, None)
+        by_name.pop(self.name, None)
 
     def close(self) -> None:
         super().close()
         with turn(self.name, self.key, self._owner):
             self._end()
         self._closed = True
-        if _by_name.get(self.name) is self:
-            del _by_name[self.name]
+        if by_name.get(self.name) is self:
+            del by_name[self.name]
 
     def __repr__(self) -> str:
         return super().__repr__() if self._keeper is not None else f"engine  {self.name} (closed)"

@@ -16,7 +16,7 @@ import pytest
 import labkit
 from labkit import paths
 from labkit.engine import packs
-from labkit.engine.sandbox import open_sandbox
+from labkit.engine.opening import open_sandbox
 from tests.engine import machine
 
 pytestmark = pytest.mark.alone

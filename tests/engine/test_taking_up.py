@@ -13,8 +13,9 @@ import pytest
 
 from labkit import paths
 from labkit.engine import cgroups, records
+from labkit.engine.opening import open_sandbox
 from labkit.engine.processes import Process
-from labkit.engine.sandbox import Sandbox, open_sandbox
+from labkit.engine.sandbox import Sandbox
 from labkit.errors import EngineUnreachable
 
 
@@ -35,7 +36,7 @@ def forget(engine: Sandbox) -> None:
     """As when this process ended without a word: another one knows only what is written down."""
     from labkit.engine import sandbox
 
-    sandbox._by_name.pop(engine.name)
+    sandbox.by_name.pop(engine.name)
     engine._disconnect()
 
 
@@ -60,7 +61,7 @@ def test_found_by_name_key_and_owner(owner: subprocess.Popen[bytes]) -> None:
 
 RESETS = """
 import sys
-from labkit.engine.sandbox import open_sandbox
+from labkit.engine.opening import open_sandbox
 engine = open_sandbox("taken", owner=int(sys.argv[1]), key="a.ipynb", images=["busybox"])
 for _ in range(2):
     engine.reset()
