@@ -282,6 +282,9 @@ class Stage:
         assert [entry.kind for entry in entries][-1] == "run-ended", kill
 
 
+on_debian_13 = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def engines(module_engine: Engine) -> Iterator[tuple[Engine, Engine]]:
     """Two, since a run waits more than it works."""
@@ -289,8 +292,16 @@ def engines(module_engine: Engine) -> Iterator[tuple[Engine, Engine]]:
         yield module_engine, other
 
 
+@pytest.fixture
+def engine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The module's, which ``DOCKER_HOST`` names, without what a killing that failed has left."""
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    clear(engine)
+    return engine
+
+
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+@on_debian_13
 @pytest.mark.parametrize("name", BOOKS)
 def test_killed_at_every_step(name: str, engines: tuple[Engine, Engine], tmp_path: Path) -> None:
     """Killed at each step boundary and around each action, then resumed: same state, each action once."""
@@ -332,14 +343,10 @@ def outcome_of(folder: Path) -> runbook.Outcome:
     return runbook.Outcome.model_validate_json((folder / "outcome.json").read_text())
 
 
-@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
-def test_the_daemon_restarts_in_between(
-    module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@on_debian_13
+def test_the_daemon_restarts_in_between(engine: Engine, tmp_path: Path) -> None:
     """The engine has forgotten its events by the time the run goes on; what was found then still counts."""
-    book, engine = BOOKS["diagnose-exit-137"], module_engine
-    monkeypatch.setenv("DOCKER_HOST", engine.url)
-    clear(engine)
+    book = BOOKS["diagnose-exit-137"]
     book.make(engine, tmp_path)
     since = time.time()
     folder = cut_off(book, engine, tmp_path, "after action-done 1 runner")
@@ -349,17 +356,11 @@ def test_the_daemon_restarts_in_between(
     assert before + done(engine, since, book) == book.does
     outcome = outcome_of(folder)
     assert (outcome.status, outcome.findings[0].code) == ("fixed", "oom-of-pid-1")
-    clear(engine)
 
 
-@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
-def test_a_restart_that_is_under_way_is_not_asked_for_again(
-    module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@on_debian_13
+def test_a_restart_that_is_under_way_is_not_asked_for_again(engine: Engine, tmp_path: Path) -> None:
     """Its run is killed while the engine waits for the process to end; who resumes it waits too, and it was restarted once."""
-    engine = module_engine
-    monkeypatch.setenv("DOCKER_HOST", engine.url)
-    clear(engine)
     stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
     engine.client.containers.run(
         "busybox:lab", stubborn, name="one", detach=True, labels=labels.ours(engine.id)
@@ -382,16 +383,13 @@ def test_a_restart_that_is_under_way_is_not_asked_for_again(
         "action-started",
         "action-skipped",
     ]
-    clear(engine)
 
 
-@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
+@on_debian_13
 def test_whether_a_restart_came_about_is_told_by_the_engine(
-    module_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It did when the process is a later one, also one that has ended; it did not when nothing was done; half is refused."""
-    engine = module_engine
-    clear(engine)
     web = engine.client.containers.run("busybox:lab", ["sleep", "1000"], name="web", init=True, detach=True)
     action = runbook.restart(observe.container(engine, "web"), "it has to", patience=0)
     monkeypatch.setattr(restarts, "LONGEST", 0)
@@ -410,11 +408,9 @@ def test_whether_a_restart_came_about_is_told_by_the_engine(
     assert not action.came_about(engine, since), "it is gone"
 
 
-@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
-def test_what_a_killed_run_left_is_cleared_away(module_engine: Engine, tmp_path: Path) -> None:
+@on_debian_13
+def test_what_a_killed_run_left_is_cleared_away(engine: Engine, tmp_path: Path) -> None:
     """The processes of its kernel's session and a container that worked for its action are ended; nothing else is."""
-    engine = module_engine
-    clear(engine)
     for name, run in (("worker", tmp_path.name), ("of-another", "another-run")):
         made = {"name": name, "labels": {labels.RUN: run, **labels.ours(engine.id)}}
         engine.client.api.create_container("busybox:lab", ["sleep", "9"], **made)
@@ -435,7 +431,6 @@ def test_what_a_killed_run_left_is_cleared_away(module_engine: Engine, tmp_path:
     finally:
         stranger.kill()
         stranger.wait()
-    clear(engine)
 
 
 def applying(folder: Path) -> list[Entry]:
@@ -457,14 +452,9 @@ def session(leader: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
-def test_two_runs_never_change_the_same_object(
-    module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@on_debian_13
+def test_two_runs_never_change_the_same_object(engine: Engine, tmp_path: Path) -> None:
     """While one run is at a container, another is refused, and told which run and which process has it."""
-    engine = module_engine
-    monkeypatch.setenv("DOCKER_HOST", engine.url)
-    clear(engine)
     faults.inject(engine, "exit-137")
     words = [sys.executable, "-m", "labkit", "run", "diagnose-exit-137", "--apply", "--out", str(tmp_path)]
     first = subprocess.Popen([*words, "-p", "watch=15s", "--json"], stdout=subprocess.PIPE, text=True)
@@ -480,17 +470,11 @@ def test_two_runs_never_change_the_same_object(
         first.kill()
         first.wait()
     assert plan.apply(engine).done, "the dead run blocks nobody"
-    clear(engine)
 
 
-@pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
-def test_six_at_once_on_one_engine(
-    module_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@on_debian_13
+def test_six_at_once_on_one_engine(engine: Engine, tmp_path: Path) -> None:
     """Six runs apply their plans to six containers at the same time, and none takes another's effects for its own."""
-    engine = module_engine
-    monkeypatch.setenv("DOCKER_HOST", engine.url)
-    clear(engine)
     names = [f"web{number}" for number in range(6)]
     for name in names:
         faults.inject(engine, "exit-137", container=name)
@@ -516,4 +500,3 @@ def test_six_at_once_on_one_engine(
         (each["failure"] or {}).get("message", "") for each in outcomes
     )
     assert len({each["folder"] for each in outcomes}) == 6
-    clear(engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from labkit import observe
@@ -21,8 +22,8 @@ __all__ = [
     "STOPS",
     "VERBS",
     "effects_on",
+    "on",
     "raise_memory",
-    "relies",
     "remove_container",
     "start_again",
     "stop",
@@ -64,16 +65,14 @@ def raise_memory(of: observe.Container, to: ByteSize | None = None) -> Action | 
         undo += f" --memory-swap {_option(of.memory_swap)}"
         changed.append(("with swap", _shown(of.memory_swap), _shown(together)))
     lives_on = of.status == "restarting" or of.restart_policy != "no"
-    return Action(
-        verb="update",
-        kind="container",
-        id=of.id,
-        name=of.name,
-        reason="it ran out of the memory that it may use",
-        changes=changes(*changed),
+    return on(
+        of,
+        "update",
+        "it ran out of the memory that it may use",
+        changed=changed,
         undo=f"{undo} {of.name}",
         arguments=arguments,
-        relies_on=relies(of, "memory", "memory_swap"),
+        relies_on=["memory", "memory_swap"],
         # who restarts it is the engine, at any moment
         effects=effects_on(of, ("update",), ("start", *JOINS, *_ENDS) if lives_on else ()),
     )
@@ -86,15 +85,13 @@ def start_again(of: observe.Container, *, stopped: bool = False) -> Action | Non
     """
     if (of.running or of.status == "restarting") and not stopped:
         return None
-    return Action(
-        verb="start",
-        kind="container",
-        id=of.id,
-        name=of.name,
-        reason="it was up before" if stopped else "it is down",
-        changes=changes(("status", "exited" if stopped else of.status, "running")),
+    return on(
+        of,
+        "start",
+        "it was up before" if stopped else "it is down",
+        changed=[("status", "exited" if stopped else of.status, "running")],
         undo="" if of.auto_remove else f"docker stop {of.name}",
-        relies_on=relies(of, "status", "started_at", *(() if stopped else ("finished_at",))),
+        relies_on=["status", "started_at", *(() if stopped else ("finished_at",))],
         # whether it stays up is for the verification to say
         effects=effects_on(of, ("start",), (*JOINS, *_LATE)),
         always=stopped,
@@ -106,16 +103,14 @@ def stop(of: observe.Container, reason: str, patience: int = PATIENCE) -> Action
     if not of.running and of.status != "restarting":
         return None
     goes = ("destroy",) if of.auto_remove else ()
-    return Action(
-        verb="stop",
-        kind="container",
-        id=of.id,
-        name=of.name,
-        reason=reason,
-        changes=changes(("status", of.status, "removed" if of.auto_remove else "exited")),
+    return on(
+        of,
+        "stop",
+        reason,
+        changed=[("status", of.status, "removed" if of.auto_remove else "exited")],
         undo=_started_again(of),
         arguments={"timeout": patience},
-        relies_on=relies(of, "status", "started_at"),
+        relies_on=["status", "started_at"],
         effects=effects_on(of, (*(("die",) if of.running else ()), "stop", *goes), STOPS),
     )
 
@@ -128,15 +123,13 @@ def remove_container(of: observe.Container, reason: str, *, even_running: bool =
     up = of.running or of.status == "restarting"
     if up and not even_running:
         raise Refused(f"the container {of.name} is not removed: it is {of.status}", try_="stop it first")
-    return Action(
-        verb="remove",
-        kind="container",
-        id=of.id,
-        name=of.name,
-        reason=reason,
-        changes=changes(("container", of.status, "removed")),
+    return on(
+        of,
+        "remove",
+        reason,
+        changed=[("container", of.status, "removed")],
         arguments={"force": up},
-        relies_on=relies(of, "status", "finished_at"),
+        relies_on=["status", "finished_at"],
         effects=effects_on(of, ("destroy",), STOPS if up else _LATE),
     )
 
@@ -158,9 +151,28 @@ def _started_again(of: observe.Container) -> str:
     return f"docker start {of.name}" + (f" && docker pause {of.name}" if of.status == "paused" else "")
 
 
-def relies(of: observe.Container, *names: str) -> dict[str, Any]:
-    """The facts *names* of a container, as an action relies on them."""
-    return {name: facts.plain(getattr(of, name)) for name in names}
+def on(
+    of: observe.Container,
+    verb: str,
+    reason: str,
+    *,
+    changed: Iterable[tuple[str, object, object]],
+    relies_on: Iterable[str],
+    effects: tuple[Effect, ...],
+    **more: Any,
+) -> Action:
+    """*verb* to a container, as it is now: *changed* are (what, before, after), *relies_on* the facts that have to stay so."""
+    return Action(
+        verb=verb,
+        kind="container",
+        id=of.id,
+        name=of.name,
+        reason=reason,
+        changes=changes(*changed),
+        relies_on={name: facts.plain(getattr(of, name)) for name in relies_on},
+        effects=effects,
+        **more,
+    )
 
 
 def _shown(size: int) -> str:

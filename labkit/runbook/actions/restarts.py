@@ -13,8 +13,8 @@ from labkit.errors import Refused
 from labkit.observe.containers import moment
 from labkit.observe.events import engine_time
 from labkit.runbook.actions import facts
-from labkit.runbook.actions.base import Action, Verb, changes
-from labkit.runbook.actions.containers import JOINS, PATIENCE, STOPS, effects_on, relies
+from labkit.runbook.actions.base import Action, Verb
+from labkit.runbook.actions.containers import JOINS, PATIENCE, STOPS, effects_on, on
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -29,15 +29,13 @@ LONGEST = 30.0
 
 def restart(of: observe.Container, reason: str, patience: int = PATIENCE) -> Action:
     """Stop a container if it is up, with *patience* in seconds, and start it.  What it held in memory is lost."""
-    return Action(
-        verb="restart",
-        kind="container",
-        id=of.id,
-        name=of.name,
-        reason=reason,
-        changes=changes(("process", of.status, "a new one")),
+    return on(
+        of,
+        "restart",
+        reason,
+        changed=[("process", of.status, "a new one")],
         arguments={"timeout": patience},
-        relies_on=relies(of, "status", "started_at"),
+        relies_on=["status", "started_at"],
         effects=effects_on(of, ("start", "restart"), ("stop", *STOPS, *JOINS)),
     )
 
