@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from labkit import paths
+from labkit.engine.addresses import Tls
 from labkit.engine.exchanges import Conversation, Exchange
 from labkit.errors import MissingCapability
 
@@ -162,10 +163,4 @@ def _way_to(environ: dict[str, str]) -> Callable[[], Coroutine[Any, Any, Streams
 def _tls(environ: dict[str, str]) -> ssl.SSLContext | None:
     if not (environ.get("DOCKER_TLS") or environ.get("DOCKER_TLS_VERIFY")):
         return None
-    folder = Path(environ["DOCKER_CERT_PATH"])
-    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    if not environ.get("DOCKER_TLS_VERIFY"):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    return Tls(Path(environ["DOCKER_CERT_PATH"]), verify=bool(environ.get("DOCKER_TLS_VERIFY"))).context()

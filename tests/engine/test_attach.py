@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -89,7 +91,15 @@ def test_an_engine_with_tls_is_reached(
     way: str, over_tls: str, certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DOCKER_TLS_VERIFY with DOCKER_CERT_PATH, and a context with certificates: the SDK and `docker` both get through."""
-    options = {}
+    made, options = ssl.create_default_context, {}
+
+    def strict(**given: Any) -> ssl.SSLContext:
+        """As Python 3.13 makes them."""
+        context = made(**given)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
     if way == "context":
         write_context("secure", over_tls, certificates / "theirs")
         options = {"context": "secure"}
@@ -123,7 +133,7 @@ def test_without_certificates_it_does_not_answer(over_tls: str, tmp_path: Path, 
     other.mkdir()
     for name in ("cert.pem", "key.pem"):
         (other / name).write_bytes((certificates / "theirs" / name).read_bytes())
-    (other / "ca.pem").write_bytes((certificates / "server.pem").read_bytes())
+    (other / "ca.pem").write_bytes((certificates / "client.pem").read_bytes())
     write_context("distrust", over_tls, other)
     with pytest.raises(EngineUnreachable, match="certificate"):
         labkit.open_engine("attach", context="distrust")
