@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -107,9 +108,12 @@ def tidy(engine: Engine, name: str) -> None:
 
 
 def _remove(engine: Engine, kind: str, name: str) -> int:
+    import docker.errors
+
     mine = [found for found in _called(engine, kind, name) if _is_the_labs(engine, name, found)]
     for found in mine:
-        with engine.approve(kind.removesuffix("s"), found.name):
+        # gone between the list and here, such as a container that was run with --rm
+        with suppress(docker.errors.NotFound), engine.approve(kind.removesuffix("s"), found.name):
             found.remove(**({"force": True, "v": True} if kind == "containers" else {}))
     return len(mine)
 

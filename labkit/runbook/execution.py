@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import __version__, paths
+from labkit.engine.failures import translated
 from labkit.errors import LabkitError, UsageError
 from labkit.kernels import lane
 from labkit.runbook import folders, leftovers, locks, parameters, reports
@@ -219,8 +220,9 @@ def clear_away(order: Order, journal: Journal) -> None:
     from labkit.engine import open_engine
 
     url, context = order.environ.get("DOCKER_HOST"), order.environ.get("DOCKER_CONTEXT")
+    where = {"url": url, "context": None if url else context}
     # an engine that does not answer now is for the run to tell of, when it goes on
-    with suppress(LabkitError), open_engine("attach", url=url, context=None if url else context) as engine:
+    with suppress(LabkitError), translated(), open_engine("attach", **where) as engine:
         leftovers.remove_containers(engine, journal.path.parent.name)
 
 

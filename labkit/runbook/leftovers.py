@@ -66,9 +66,18 @@ def _session(kernel: Process) -> Iterator[Process]:
 
 
 def remove_containers(engine: Engine, run: str) -> list[str]:
-    """Remove the containers that carry the label of the *run*; returns their names."""
+    """Remove the containers that carry the label of the *run*; returns their names.
+
+    The engine may be removing one of them already: whoever had asked for it was ended before the answer.
+    """
+    import docker.errors
+
     found = engine.client.containers.list(all=True, filters={"label": f"{RUN}={run}"}, ignore_removed=True)
     for container in found:
-        with engine.approve("container", container.name):
-            container.remove(force=True, v=True)
+        try:
+            with engine.approve("container", container.name):
+                container.remove(force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code != 404 and "already in progress" not in str(error.explanation):
+                raise
     return [container.name for container in found]

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 from docker.errors import APIError
+from docker.models.containers import Container
 
 import labkit
 from labkit import lab, observe
@@ -260,8 +261,18 @@ def test_able_says_why_not(engine: Engine, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == f"Skipped: this engine lacks {lacking.name} ({lacking.reason}).\n"
 
 
-def test_a_name_that_is_taken_is_left_alone(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-    """The lab refuses to begin where its names are in use, and tidies up only what bears them."""
+def test_a_name_that_is_taken_is_left_alone(
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lab refuses to begin where its names are in use, and tidies up only what bears them, also what goes by itself."""
+    remove = Container.remove
+
+    def removed(self: Container, **options: bool) -> None:
+        if self.name == "ada-twin":
+            engine.client.api.remove_container(self.id)
+        remove(self, **options)
+
+    monkeypatch.setattr(Container, "remove", removed)
     for name in ("ada", "ada-twin", "adam"):
         engine.client.containers.create("busybox:lab", name=name)
     engine.client.volumes.create("ada-letters")

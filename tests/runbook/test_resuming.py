@@ -20,6 +20,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from docker.models.containers import ContainerCollection
 
 import labkit
 from labkit import faults, labels, observe, runbook
@@ -409,9 +410,21 @@ def test_whether_a_restart_came_about_is_told_by_the_engine(
 
 
 @on_debian_13
-def test_what_a_killed_run_left_is_cleared_away(engine: Engine, tmp_path: Path) -> None:
-    """The processes of its kernel's session and a container that worked for its action are ended; nothing else is."""
-    for name, run in (("worker", tmp_path.name), ("of-another", "another-run")):
+def test_what_a_killed_run_left_is_cleared_away(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes of its kernel's session and a container that worked for its action are ended; nothing else is.
+
+    One that goes between the list and its removal is in nobody's way.
+    """
+    every = ContainerCollection.list
+
+    def listed(self: ContainerCollection, **options: Any) -> Any:
+        found = every(self, **options)
+        engine.client.api.remove_container("going")
+        return found
+
+    for name, run in (("worker", tmp_path.name), ("going", tmp_path.name), ("of-another", "another-run")):
         made = {"name": name, "labels": {labels.RUN: run, **labels.ours(engine.id)}}
         engine.client.api.create_container("busybox:lab", ["sleep", "9"], **made)
     kernel = subprocess.Popen(["sh", "-c", "sleep 1000 & sleep 1000"], start_new_session=True)
@@ -424,7 +437,9 @@ def test_what_a_killed_run_left_is_cleared_away(engine: Engine, tmp_path: Path) 
         deadline = time.monotonic() + 60
         while len(session(kernel.pid)) < 2:
             assert time.monotonic() < deadline
-        clear_away(Order("x", "x.ipynb", "", {}, {"DOCKER_HOST": engine.url}), journal)
+        with monkeypatch.context() as patch:
+            patch.setattr(ContainerCollection, "list", listed)
+            clear_away(Order("x", "x.ipynb", "", {}, {"DOCKER_HOST": engine.url}), journal)
         assert kernel.wait(60) == -9 and session(kernel.pid) == []
         assert stranger.poll() is None
         assert [each.name for each in engine.client.containers.list(all=True)] == ["of-another"]
