@@ -246,7 +246,7 @@ def _refuse(name: str) -> NoReturn:
 async def _cells(connection: socket.socket, outbox: Outbox, shell: Any) -> None:
     """Inside a running event loop, as in ipykernel: what a cell leaves running goes on between cells."""
     while not shell.exit_now:
-        await _readable(connection)
+        await wire.readable(connection)
         message = wire.receive(connection)
         if message is None:
             return
@@ -254,16 +254,6 @@ async def _cells(connection: socket.socket, outbox: Outbox, shell: Any) -> None:
         for stream in outbox.streams:
             stream.flush()
         outbox.send(None, "execute_reply", {**reply, "leaving": bool(shell.exit_now)})
-
-
-async def _readable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(connection, lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(connection)
 
 
 async def _cell(source: str, outbox: Outbox, shell: Any) -> dict[str, Any]:

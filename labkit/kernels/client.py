@@ -73,8 +73,10 @@ def ask(connection: socket.socket, files: list[int], **request: Any) -> None:
 
 def _lend(connection: socket.socket, arguments: list[str]) -> None:
     folder = os.open(".", os.O_PATH | os.O_DIRECTORY)
-    ask(connection, [0, 1, 2, folder], kind="command", argv=arguments, environ=dict(os.environ))
-    os.close(folder)
+    try:
+        ask(connection, [0, 1, 2, folder], kind="command", argv=arguments, environ=dict(os.environ))
+    finally:
+        os.close(folder)
     if connection.recv(1) != b"+":
         raise ConnectionError("the zygote is stale")
 

@@ -12,7 +12,7 @@ import pathlib
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from jupyter_client.connect import port_names
@@ -125,7 +125,7 @@ class ForkedProvisioner(LocalProvisioner):
 
     async def _ended(self, process: Forked) -> None:
         while process.poll() is None:
-            await _readable(process.connection)
+            await wire.readable(process.connection)
 
     async def wait(self) -> int | None:
         """Wait for the kernel's end, without polling where it was forked."""
@@ -166,9 +166,11 @@ def _ask(
 ) -> dict[str, Any] | None:
     """Have a kernel forked; None when the zygote does not take us."""
     module = cmd.index("ipykernel_launcher")
-    null = os.open(os.devnull, os.O_RDWR)
-    folder = os.open(options.get("cwd") or ".", os.O_PATH | os.O_DIRECTORY)
-    try:
+    with ExitStack() as opened:
+        null = os.open(os.devnull, os.O_RDWR)
+        opened.callback(os.close, null)
+        folder = os.open(options.get("cwd") or ".", os.O_PATH | os.O_DIRECTORY)
+        opened.callback(os.close, folder)
         files = [
             null,
             *(_file(options.get(name), number) for name, number in (("stdout", 1), ("stderr", 2))),
@@ -184,9 +186,6 @@ def _ask(
             fresh=fresh,
             ports=list(port_names),
         )
-    finally:
-        os.close(null)
-        os.close(folder)
     connection.settimeout(starting.PATIENCE)  # a kernel that is forked too late ends, since nobody is there
     if connection.recv(1) != b"+":
         return None
@@ -208,13 +207,3 @@ def _file(chosen: Any, number: int) -> int:
     if isinstance(chosen, int) and chosen >= 0:
         return chosen
     return number
-
-
-async def _readable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(connection, lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(connection)

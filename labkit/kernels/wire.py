@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Frames", "parsed", "peer", "receive", "send", "size"]
+__all__ = ["Frames", "parsed", "peer", "readable", "receive", "send", "size"]
 
 LENGTH = struct.Struct("!I")
 LARGEST = 64 * 2**20
@@ -50,6 +50,19 @@ def _exactly(connection: socket.socket, size: int) -> bytes | None:
             return None
         parts += part
     return bytes(parts)
+
+
+async def readable(connection: socket.socket) -> None:
+    """Wait, in an event loop, until something has come on *connection*, or its other side has closed."""
+    import asyncio  # not for the thin client
+
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(connection, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
 
 
 def size(data: bytes | bytearray) -> int:

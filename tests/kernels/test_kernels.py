@@ -23,7 +23,7 @@ from jupyter_client import AsyncKernelManager, BlockingKernelClient, KernelClien
 from jupyter_core.utils import ensure_async
 
 from labkit.engine.processes import Process
-from labkit.kernels import starting
+from labkit.kernels import provisioner, starting
 from labkit.runbook.redaction import MASK
 from tests.kernels.conftest import of_runtime, soon, zygotes
 
@@ -378,6 +378,16 @@ def test_interrupt(zygote: int) -> None:
         reply = client.get_shell_msg(timeout=60)
         assert reply["parent_header"]["msg_id"] == number and reply["content"]["ename"] == "KeyboardInterrupt"
         assert told(client, "print('on')") == "on"
+
+
+def test_a_kernel_for_a_folder_that_is_gone_leaves_nothing_open(tmp_path: Path) -> None:
+    """What was opened for a kernel that cannot be asked for is closed."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        before = set(Path("/dev/fd/").iterdir())
+        with pytest.raises(FileNotFoundError):
+            provisioner._ask(ours, ["ipykernel_launcher"], {"cwd": tmp_path / "gone"}, fresh=True)
+        assert set(Path("/dev/fd/").iterdir()) <= before
 
 
 def test_without_a_zygote(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
