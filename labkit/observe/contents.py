@@ -10,7 +10,7 @@ import hashlib
 import posixpath
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -21,7 +21,17 @@ from labkit.errors import LabkitError, UsageError
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["AT", "Contents", "ContentsBroken", "Member", "of_container", "of_file", "of_volume", "options"]
+__all__ = [
+    "AT",
+    "Contents",
+    "ContentsBroken",
+    "Member",
+    "archive",
+    "of_container",
+    "of_file",
+    "of_volume",
+    "options",
+]
 
 AT = "/labkit-volume"
 """Where a volume is mounted to be read; no image has something there."""
@@ -91,7 +101,7 @@ class Contents:
         """
         one, two = self._with_folders(), other._with_folders()
         return sorted(
-            name
+            _printable(name)
             for name in one.keys() | two.keys()
             if one.get(name, _ABSENT) != two.get(name, _ABSENT)
             and not (name in one and name in two and None in (one[name], two[name]))
@@ -113,7 +123,7 @@ class Contents:
         ]
         if len(strange) == 1 and self.members[strange[0]]._begins(whole.members.get(strange[0])):
             return []
-        return sorted(strange)
+        return sorted(map(_printable, strange))
 
     def dangers(self) -> list[str]:
         """What would reach out of the folder that the archive is unpacked in, and devices."""
@@ -141,8 +151,19 @@ def of_file(path: Path) -> Contents:
 
 def of_container(engine: Engine, container: str, folder: str) -> Contents:
     """The contents of *folder* in *container*, running or not."""
+    with archive(engine, container, folder) as chunks:
+        return _read(_Stream(chunks), f"{container}:{folder}")
+
+
+@contextmanager
+def archive(engine: Engine, container: str, folder: str) -> Iterator[Iterator[bytes]]:
+    """The contents of *folder* in *container* as chunks of a tar archive.
+
+    However far it was read, the engine is done with it at the end: until then it does not remove the container.
+    """
     chunks, _ = engine.client.api.get_archive(container, f"{folder}/.")
-    return _read(_Stream(chunks), f"{container}:{folder}")
+    with closing(chunks):
+        yield chunks
 
 
 def of_volume(engine: Engine, volume: str) -> Contents:
@@ -266,6 +287,11 @@ def _same_bytes(one: Member, other: Member | str | None) -> bool:
         return False
     told = [(each.is_file or each.kind, each.size, each.target, each.sha256) for each in (one, other)]
     return told[0] == told[1]
+
+
+def _printable(name: str) -> str:
+    """A name of a file can hold any byte but two; not all of them can be written down."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _is_odd(name: str) -> bool:

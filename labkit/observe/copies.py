@@ -93,10 +93,13 @@ def copy(file: Path, sha256: str | None = None) -> Copy:
 
     Raises `UsageError` when it cannot be read.
     """
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder", expected="a file")
-    if not file.exists():
-        return Copy(file, exists=False)
+    try:
+        if file.is_dir():
+            raise UsageError(f"{file} is a folder", expected="a file")
+        if not file.exists():
+            return Copy(file, exists=False)
+    except OSError as error:  # such as a name that is too long
+        raise UsageError(f"{file} cannot be read", seen=error.strerror or str(error)) from None
     expected, told_by = (
         (sha256.lower(), "the parameter sha256") if sha256 else (_noted(file), note_of(file).name)
     )

@@ -32,12 +32,16 @@ class User:
 
 @dataclass(frozen=True, repr=False)
 class Volume(Tabular):
-    """One volume: whether it is there (*exists*), its driver, and the containers that have it, by name."""
+    """One volume: whether it is there (*exists*), its driver, and the containers that have it, by name.
+
+    *in_memory*: it is a tmpfs, whose content is gone when the last container that has it ends.
+    """
 
     name: str
     exists: bool
     driver: str = ""
     users: tuple[User, ...] = ()
+    in_memory: bool = False
 
     @property
     def writers(self) -> tuple[Container, ...]:
@@ -72,7 +76,8 @@ def volume(engine: Engine, name: str) -> Volume:
         facts: dict[str, Any] = engine.client.api.inspect_volume(name)
     except docker.errors.NotFound:
         return Volume(name, exists=False)
-    return Volume(name, True, facts["Driver"], tuple(_users(engine, name)))
+    in_memory = (facts.get("Options") or {}).get("type") == "tmpfs"
+    return Volume(name, True, facts["Driver"], tuple(_users(engine, name)), in_memory)
 
 
 def _users(engine: Engine, name: str) -> list[User]:

@@ -30,23 +30,35 @@ def plan_backup(
 
     *consistent* ``none`` stops nobody; then the copy is compared with the volume only if nobody may write to it.
     *patience*: how long each container may take to end before it is killed.  Raises `Refused` for a container that
-    was run with ``--rm``, since it would be gone.
+    was run with ``--rm`` or has a volume in memory, since it, or its content, would be gone; and for one that is paused.
     """
     seen, image = observe.volume(engine, volume), _any_image(engine)
     stopped = seen.writers if consistent == "stop" else ()
     quiet = consistent == "stop" or not seen.writers
     for each in stopped:
-        if each.auto_remove:
-            raise Refused(
-                f"the container {each.name} is not stopped: it was run with --rm, and would be gone",
-                try_="stop it yourself, or -p consistent=none",
-            )
+        if why := _not_to_be_stopped(each, seen):
+            raise Refused(f"the container {each.name} is not stopped: {why[0]}", try_=why[1])
     return Plan.of(
         *[actions.stop(each, "it may write to the volume", ceil(patience)) for each in stopped],
         actions.copy_out(engine, volume, file, image=image, reason="there is no copy", quiet=quiet),
         actions.compare_volume(engine, volume, file, image=image, reason="to be sure") if quiet else None,
         *[actions.start_again(each, stopped=True) for each in stopped],
     )
+
+
+def _not_to_be_stopped(container: observe.Container, volume: observe.Volume) -> tuple[str, str] | None:
+    """Why not, and what to do."""
+    if container.auto_remove:
+        return "it was run with --rm, and would be gone", "stop it yourself, or -p consistent=none"
+    if volume.in_memory:
+        return "the volume is a tmpfs, and its content would be gone with it", "-p consistent=none"
+    if container.status == "paused":
+        # it would be killed, and run on afterwards
+        return (
+            "it is paused, and cannot end by itself",
+            f"docker unpause {container.name}, or -p consistent=none",
+        )
+    return None
 
 
 def plan_restore(engine: Engine, volume: str, file: Path) -> Plan:

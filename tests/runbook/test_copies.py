@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from labkit import faults, observe
+from labkit.diagnosis import restore_volume
 from labkit.engine import Engine, images
 from labkit.errors import ApplyUnverified, LabkitError, Refused, UsageError
-from labkit.observe import Duration
+from labkit.observe import Duration, contents
 from labkit.runbook import actions
+from labkit.runbook.actions import files
 from labkit.runbook.copies import is_copied, is_restored, plan_backup, plan_restore
 from labkit.runbook.plans import Plan
 from tests.containers import said
@@ -144,6 +146,13 @@ def test_a_copy_of_a_database_at_work_is_not_called_clean(engine: Engine) -> Non
 # -- with a volume of a few files
 
 
+ODD = r"""cd /v; echo 1 >plain; ln plain hard; mkfifo pipe; ln -s /nowhere dangling; mkdir -m 1777 deep; mkdir -m 000 closed
+ln -s ../../../shared deep/out; chown -h 7:8 deep/out; ln -s plain inside
+echo 2 >"$(printf 'no\351text')"; echo 3 >"$(printf 'two\nlines')"; echo 5 >-rf; echo 6 >' '; echo 7 >.wh.gone; mkdir -p ü/日本
+n=$(printf 'n%.0s' $(seq 255)); mkdir $n; echo 4 >$n/$n
+dd if=/dev/zero of=hole bs=1 count=0 seek=3M; chown 9:9 hole; chmod 4711 hole; chown 5:6 .; chmod 2750 ."""
+
+
 @contextmanager
 def no_space(size: int) -> Iterator[None]:
     """A file cannot grow beyond *size* bytes: the kernel's own refusal, as of a full disk."""
@@ -160,8 +169,12 @@ def backup(engine: Engine, file: Path = Path("web-data.tar"), consistent: Any = 
 
 
 def test_a_copy_that_fails_leaves_no_file_and_starts_again_who_was_stopped(engine: Engine) -> None:
-    """No space in the middle of the copy: the error says so, and what was done before and after it."""
+    """No space in the middle of the copy: the error says so, and what was done before and after it.
+
+    It is more than an engine has sent by then, which has to hear that nobody reads on, or it keeps the container.
+    """
     faults.inject(engine, "backup-volume")
+    said(engine.client.containers.get("web"), ["dd", "if=/dev/zero", "of=/data/large", "bs=1M", "count=8"])
     plan = backup(engine)
     with (
         no_space(4096),
@@ -212,6 +225,48 @@ def test_who_would_be_gone_is_not_stopped(engine: Engine) -> None:
     with pytest.raises(Refused, match="--rm"):
         backup(engine)
     assert len(backup(engine, consistent="none").actions) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "options", "told"),
+    [
+        ("paused", {}, "it is paused"),
+        ("running", {"type": "tmpfs", "device": "tmpfs"}, "its content would be gone"),
+    ],
+)
+@on_one_engine
+def test_who_cannot_be_stopped_without_harm_is_not(
+    status: str, options: dict[str, str], told: str, engine: Engine
+) -> None:
+    """One that is paused would be killed, and run afterwards; a volume in memory ends with who has it."""
+    engine.client.volumes.create("web-data", driver_opts=options)
+    web = engine.client.containers.run(
+        "busybox:lab", ["sleep", "1000"], detach=True, volumes=["web-data:/d"], network_mode="none"
+    )
+    if status == "paused":
+        web.pause()
+    with pytest.raises(Refused, match=told):
+        backup(engine)
+    assert backup(engine, consistent="none").apply(engine).done
+
+
+@on_one_engine
+def test_whatever_a_volume_may_hold_comes_back(engine: Engine) -> None:
+    """Odd but legal: links that lead out, names that are no text or too long for old tars, special files, modes, holes."""
+    engine.client.containers.run(
+        "busybox:lab", ["sh", "-c", ODD], volumes=["web-data:/v"], network_mode="none", remove=True
+    )
+    backup(engine).apply(engine)
+    plan_restore(engine, "again", Path("web-data.tar")).apply(engine)
+    inside = contents.of_volume(engine, "again").members
+    assert inside["deep/out"].target == "../../../shared" and inside["deep/out"].user == 7
+    assert not [name for name in inside if "labkit" in name]
+    engine.client.containers.run(
+        "busybox:lab", ["sh", "-c", 'echo >>"$(printf "/v/no\\351text")"'], volumes=["again:/v"], remove=True
+    )
+    finding = restore_volume.diagnose(engine, volume="again", file=Path("web-data.tar"))
+    assert finding.code == "occupied" and r"no\udce9text" in finding.evidence[-1].detail
+    assert finding.model_dump_json().encode(), "what cannot be written down would break the report"
 
 
 @pytest.mark.parametrize("name", ["web-data.tar", "web-data.tar.sha256"])
@@ -313,3 +368,10 @@ def test_names_that_no_volume_can_have_are_usage_errors(engine: Engine) -> None:
         with pytest.raises(UsageError, match="no name for a volume"):
             observe.volume(engine, name)
     assert not observe.volume(engine, "not-there").exists
+
+
+def test_names_that_no_file_can_have_are_usage_errors() -> None:
+    """A name that is too long is told like any other mistake."""
+    for look in (observe.copy, files.need_new):
+        with pytest.raises(UsageError, match="File name too long"):
+            look(Path("v" * 254 + ".tar"))

@@ -19,9 +19,12 @@ _CHUNK = 2**20
 
 def need_new(file: Path) -> None:
     """Raise `UsageError` unless *file* and the note beside it can be made."""
-    for each in (file, note_of(file)):
-        if each.exists() or each.is_symlink():
-            raise UsageError(f"{each} exists already", try_="choose another file")
+    try:
+        for each in (file, note_of(file)):
+            if each.exists() or each.is_symlink():
+                raise UsageError(f"{each} exists already", try_="choose another file")
+    except OSError as error:
+        raise UsageError(f"no file can be called {file.name}", seen=error.strerror or str(error)) from None
     if not file.parent.is_dir():
         raise UsageError(f"no folder {file.parent}", try_=f"mkdir -p {file.parent}")
 

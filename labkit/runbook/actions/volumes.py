@@ -19,6 +19,7 @@ from labkit.runbook.actions import facts, files
 from labkit.runbook.actions.base import Action, Verb, changes, effects
 from labkit.runbook.actions.images import refuse_used
 from labkit.runbook.actions.jobs import LIFE, job, job_name, mounted, need_image
+from labkit.runbook.actions.links import apart
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -192,10 +193,14 @@ def _removed(engine: Engine, action: Action) -> bool:
 
 def _copy_out(engine: Engine, action: Action) -> dict[str, Any]:
     _need_quiet(engine, action)
-    with _mounted(engine, action, ":ro") as container:
-        content, _ = engine.client.api.get_archive(container, f"{contents.AT}/.")
+    with (
+        _mounted(engine, action, ":ro") as container,
+        contents.archive(engine, container, contents.AT) as content,
+    ):
         return files.write(
-            Path(action.arguments["file"]), content, check=lambda aside: _need_whole(engine, action, aside)
+            Path(action.arguments["file"]),
+            content,
+            check=lambda aside: _need_whole(engine, action, aside),
         )
 
 
@@ -228,7 +233,10 @@ def _copy_in(engine: Engine, action: Action) -> dict[str, Any]:
     whole = contents.of_file(source)
     with _mounted(engine, action, "") as container:
         _need_room(engine, action, contents.of_container(engine, container, contents.AT).not_left_by(whole))
-        engine.client.api.put_archive(container, contents.AT, files.chunks(source))
+        most, links = apart(source, contents.AT)
+        engine.client.api.put_archive(container, contents.AT, most)
+        if links:
+            engine.client.api.put_archive(container, "/", links)
         _set_top(engine, container, whole.members.get("."))
     return {"sha256": expected, "bytes": source.stat().st_size, "file": str(source)}
 
