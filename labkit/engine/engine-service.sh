@@ -7,8 +7,10 @@ api=/run/labkit/docker.sock
 log=/run/labkit
 requests=/run/engine-service
 
-running() { # PIDFILE
-    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"
+running() { # PIDFILE; asked again and again, so that it starts no process
+    pid= && { read -r pid <"$1" || [ -n "$pid" ]; } 2>/dev/null && [ -n "$pid" ] || return 1
+    { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || return 1
+    case ${stat##*) } in Z*) return 1 ;; esac
 }
 
 answers() { # SOCKET PIDFILE: wait until it is there, or its process has gone

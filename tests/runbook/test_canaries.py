@@ -26,6 +26,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit import faults, runbook
 from labkit.engine import Engine
+from tests import commands
 
 on_one_engine = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
 
@@ -265,7 +266,8 @@ class Place:
         return process.returncode, out + b"\n" + err
 
     def labkit(self, *words: str) -> tuple[int, bytes]:
-        return self.run("labkit", *words)
+        done = commands.labkit(*words, environ=self.environ, folder=self.folder)
+        return done.returncode, done.stdout + b"\n" + done.stderr
 
     def cut_off(self, sent: signal.Signals, *words: str) -> bytes:
         """Send a run that sleeps a signal once all that is written before has had time to be; returns what it printed."""

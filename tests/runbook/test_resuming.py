@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import subprocess
@@ -32,6 +31,7 @@ from labkit.observe.events import engine_time
 from labkit.runbook.actions import restarts
 from labkit.runbook.execution import Order, clear_away
 from labkit.runbook.journal import Entry, Journal
+from tests.commands import processes
 
 KILLER = Path(__file__).parent / "killer"
 ROOT = Path(__file__).parents[2]
@@ -145,10 +145,6 @@ WHOLE = ("diagnose-exit-137", "do-backup-volume")
 # -- runs in processes of their own, forked from one that has imported everything
 
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.runbook.warm"])
-
-
 def _run(name: str, given: dict[str, Any], folder: str, environ: dict[str, str], kernel: str | None) -> None:
     """Run it, armed, in this process; a kernel is armed by ``PYTHONPATH``, a lane is a fork."""
     os.environ.update(environ)
@@ -165,8 +161,8 @@ def _resume(folder: str) -> int:
 
 def in_process(function: Callable[..., int | None], *given: Any) -> int | None:
     """What *function* returns, called in a process of its own; None when that is killed, or has not ended in some minutes."""
-    reading, writing = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=_tell, args=(writing, function, given))
+    reading, writing = processes.Pipe(duplex=False)
+    process = processes.Process(target=_tell, args=(writing, function, given))
     process.start()
     writing.close()
     with reading:  # two threads may not ask at the same time how processes have ended (multiprocessing)
