@@ -175,7 +175,8 @@ def remove(name: str) -> None:
         if running or not free:
             raise Refused(
                 f"engines run from the pack {name}",
-                seen=", ".join(running) or f"they have another runtime folder: {records.elsewhere()}",
+                seen=", ".join(running)
+                or f"of another runtime folder: {', '.join(records.elsewhere()) or '(unknown)'}",
                 try_="\n".join(f"labkit engine stop {engine}" for engine in running),
             )
         erase(pack.folder, rootless=rootless())

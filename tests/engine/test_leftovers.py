@@ -36,17 +36,23 @@ def quiet(_: str) -> None:
 def test_gc_spares_engines_of_another_runtime_folder(
     own_folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine that was started with another LABKIT_RUNTIME keeps its data and the image layers that are bound into it."""
+    """An engine that was started with another LABKIT_RUNTIME keeps its data and the image layers that are bound into it.
+
+    The prepared state to which it goes back is kept too, whatever has changed since.
+    """
     home, _ = own_folders
     with labkit.open_engine(name="afar", images=["busybox"]) as engine:
         for folder in (home / "engines").iterdir():
             aged(folder)
-        for state in prepared.names():
-            prepared.remove(state)
+        (state,) = prepared.names()
         other = Path(f"/tmp/lk-other-{os.getpid()}")
         with monkeypatch.context() as patch:
             patch.setenv("LABKIT_RUNTIME", str(other))
+            patch.setattr(images, "stale_states", prepared.names)
             told = leftovers.collect()
+            assert prepared.names() == [state]
+            prepared.remove(state)
+            told += leftovers.collect()
             assert records.listed() == []
         for entry in (other / ".labkit", other):
             entry.unlink() if entry.is_file() else entry.rmdir()

@@ -292,7 +292,7 @@ def outdated(own_folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_outdated_pack_is_made_anew_and_the_former_lives_as_long_as_engines_run_from_it(
-    outdated: packs.Pack,
+    outdated: packs.Pack, own_folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine goes on and can be reset; a pack in use is not removed, also by those who see another runtime folder."""
     assert outdated.outdated
@@ -301,6 +301,9 @@ def test_an_outdated_pack_is_made_anew_and_the_former_lives_as_long_as_engines_r
         with pytest.raises(Refused, match="engines run from") as caught:
             packs.remove("debian-13")
         assert engine.id in str(caught.value)
+        with monkeypatch.context() as patch, pytest.raises(Refused, match="another runtime folder"):
+            patch.setenv("LABKIT_RUNTIME", str(own_folders[1] / "afar"))
+            packs.remove("debian-13")
         made = making.build("debian-13", told.append)
         assert not made.outdated and "made anew" in told[0] and "labkit engine gc" in told[-1]
         leftovers.collect()
