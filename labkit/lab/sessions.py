@@ -167,7 +167,7 @@ class Session(Shown):
         return "lab.reset()" if self.engine.owned else "lab.tidy()"
 
     def tidy(self) -> None:
-        """Remove the lab's containers and volumes, and nothing else; see `labkit.lab.tidy`."""
+        """Remove the lab's containers, volumes, networks and images, and nothing else; see `labkit.lab.tidy`."""
         with translated():
             tidying.tidy(self.engine, self.name)
         self._there = None

@@ -38,6 +38,9 @@ KINDS = {
 OF_THE_ENGINE = ("bridge", "host", "none")
 """Networks that every engine has."""
 
+NEVER = "0001-01-01T00:00:00Z"
+"""When an image was tagged that was not, as an engine tells it."""
+
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 """What an engine lets containers and volumes be called (moby, daemon/names)."""
 
@@ -56,19 +59,20 @@ def check_name(name: str) -> None:
 
 
 def reserve(engine: Engine, name: str) -> float:
-    """See to it that no container, volume or network is called *name*, or *name* and a dash and more.
+    """See to it that no container, volume or network is called *name*, or *name* and a dash and more, and no image the latter.
 
     What is called so from now on is the lab's; the moment is returned, in seconds of the engine's clock.  Raises `UsageError`
     for a name that no container can have, and `Refused`, naming those that there are: the lab does not touch what it has
     not made.
     """
     check_name(name)
-    taken = {kind: found for kind in KINDS if (found := _called(engine, kind, name))}
-    if taken:
-        remedies = [f"{KINDS[kind].remedy} {_names(found)}" for kind, found in taken.items()]
+    taken = {KINDS[kind].remedy: [found.name for found in _called(engine, kind, name)] for kind in KINDS}
+    taken["docker image rm"] = [tag for found in engine.client.images.list() for tag in _tags(found, name)]
+    if any(taken.values()):
+        remedies = [f"{remedy} {' '.join(sorted(found))}" for remedy, found in taken.items() if found]
         raise Refused(
             f"the name {name!r} is taken on the engine {engine.name!r}",
-            seen=", ".join(sorted(each.name for found in taken.values() for each in found)),
+            seen=", ".join(sorted(each for found in taken.values() for each in found)),
             try_=f"another name\nif that is left from a lab: {'; '.join(remedies)}",
         )
     now = float(engine_time(engine))
@@ -97,10 +101,11 @@ def tidy(engine: Engine, name: str) -> None:
     """Remove the lab's containers, volumes and networks called *name*, or *name* and a dash and more; print how many.
 
     On a shared engine those are the ones that labkit labelled, or that were created since `reserve`.  Others are left
-    alone and shown, with the command that would remove them.
+    alone and shown, with the command that would remove them.  Of images the names go that begin with *name* and a dash, and
+    on a shared engine were given since.
     """
-    counts = {kind: _remove(engine, kind, name) for kind in KINDS}
-    told = [f"{kind} {count}" for kind, count in counts.items() if count or kind != "networks"]
+    counts = {kind: _remove(engine, kind, name) for kind in KINDS} | {"images": _untag(engine, name)}
+    told = [f"{kind} {count}" for kind, count in counts.items() if count or kind in ("containers", "volumes")]
     print(f"removed: {', '.join(told)}")
     for kind, (remedy, _) in KINDS.items():
         if left := _called(engine, kind, name):
@@ -118,13 +123,41 @@ def _remove(engine: Engine, kind: str, name: str) -> int:
     return len(mine)
 
 
+def _untag(engine: Engine, name: str) -> int:
+    """Take the names off that the lab gave to images, and with its last name an image goes; return how many names.
+
+    One that somebody's container uses stays.
+    """
+    import docker.errors
+
+    count = 0
+    for found in engine.client.images.list():
+        for tag in _tags(found, name):
+            told = engine.client.api.inspect_image(tag).get("Metadata") or {}
+            if not (engine.owned or _is_since(engine, name, told.get("LastTagTime") or NEVER)):
+                continue
+            with engine.approve("image", tag), suppress(docker.errors.APIError):
+                engine.client.images.remove(tag)
+                count += 1
+    return count
+
+
+def _tags(image: Any, name: str) -> list[str]:
+    """Those of its names that begin with *name* and a dash."""
+    return [tag for tag in image.tags if tag.startswith(f"{name}-")]
+
+
 def _is_the_labs(engine: Engine, name: str, found: Any) -> bool:
     if engine.owned or is_ours(found.attrs.get("Labels") or (found.attrs.get("Config") or {}).get("Labels")):
         return True
+    return _is_since(engine, name, found.attrs.get("Created") or found.attrs.get("CreatedAt"))
+
+
+def _is_since(engine: Engine, name: str, moment: str) -> bool:
+    """Whether the *moment*, as the engine tells it, was after the *name* was reserved."""
     since = _reserved.get(engine, {}).get(name)
-    created = found.attrs.get("Created") or found.attrs.get("CreatedAt")
     # of a volume the whole second is told
-    return since is not None and datetime.fromisoformat(created).timestamp() >= int(since)
+    return since is not None and datetime.fromisoformat(moment).timestamp() >= int(since)
 
 
 def _called(engine: Engine, kind: str, name: str) -> list[Any]:

@@ -293,13 +293,17 @@ def test_on_a_shared_engine_only_the_labs_own_goes(
         lab.reserve(shared, "web")
         somebody.containers.create("busybox:lab", name="web")  # as `!docker run` makes it, without a label
         somebody.volumes.create("web-data")
+        for tag in ("web-shop", "web", "shop-web-shop"):
+            somebody.api.tag("busybox:lab", tag)
         lab.tidy(shared, "web")
-        assert capsys.readouterr().out == "removed: containers 1, volumes 1\n"
+        assert capsys.readouterr().out == "removed: containers 1, volumes 1, images 1\n"
+        tags = [tag for found in somebody.images.list() for tag in found.tags]
+        assert sorted(tags) == ["busybox:lab", "shop-web-shop:latest", "web:latest"]
         somebody.containers.create("busybox:lab", name="shop-prod")
         somebody.volumes.create("shop-orders")
         shared.client.containers.create("busybox:lab", name="shop-lab")
         shared.client.volumes.create("shop-lab")
-        with pytest.raises(Refused, match="shop-prod"):
+        with pytest.raises(Refused, match="shop-prod, shop-web-shop:latest"):
             lab.reserve(shared, "shop")
         lab.tidy(shared, "shop")
     assert capsys.readouterr().out.splitlines() == [
@@ -307,5 +311,7 @@ def test_on_a_shared_engine_only_the_labs_own_goes(
         "left, not made by this lab: docker rm --force shop-prod",
         "left, not made by this lab: docker volume rm shop-orders",
     ]
-    assert [found.name for found in somebody.containers.list(all=True)] == ["shop-prod"]
+    assert somebody.images.get("shop-web-shop") and [
+        found.name for found in somebody.containers.list(all=True)
+    ] == ["shop-prod"]
     assert [found.name for found in somebody.volumes.list()] == ["shop-orders"]
