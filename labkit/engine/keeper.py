@@ -33,7 +33,8 @@ __all__ = ["GO", "clear", "main"]
 DIES_WITH_ME = ["setpriv", "--pdeathsig", "KILL"]
 GO = b"go\n"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-START_TIMEOUT = float(os.environ.get("LABKIT_START_TIMEOUT", "60"))
+START_TIMEOUT = 60.0
+"""Seconds that a daemon may take to answer."""
 
 
 class Keeper:

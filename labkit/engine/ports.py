@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,8 @@ class Forwarder:
                 pass  # the daemon is down, or restarts
             except Exception as error:
                 if told != (told := f"published ports: {type(error).__name__}: {error}"):
-                    print(told, file=sys.stderr, flush=True)
+                    with suppress(OSError):  # the disk that holds our log may be full
+                        print(told, file=sys.stderr, flush=True)
             time.sleep(0.05)
 
     def _events(self) -> Iterator[None]:

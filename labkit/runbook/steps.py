@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -300,7 +300,8 @@ def _masked() -> int:
     def pass_on() -> None:
         with os.fdopen(reading, errors="replace") as lines:
             for line in lines:
-                print(mask(line), end="", file=sys.stderr)
+                with suppress(OSError):  # nobody listens to us any more; the kernel must not wait for that
+                    print(mask(line), end="", file=sys.stderr)
 
     threading.Thread(target=pass_on, name="kernel's words", daemon=True).start()
     return writing

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -238,3 +239,24 @@ def test_the_follower_survives_error_answers(tmp_path: Path) -> None:
     assert len(told) == 3, told
     assert "500 broken" in told[0]
     assert all(line.startswith("published ports: ") for line in told)
+
+
+def test_a_full_disk_does_not_end_the_forwarding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong and cannot even be told is tried again."""
+    tries = list[int]()
+
+    def events(_: ports.Forwarder) -> Iterator[None]:
+        tries.append(len(tries))
+        if len(tries) > 2:
+            raise SystemExit
+        raise ValueError(f"wrong in another way: {tries}")
+
+    monkeypatch.setattr(ports.Forwarder, "_events", events)
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        with pytest.raises(SystemExit):
+            ports.Forwarder(tmp_path, tmp_path, tmp_path).follow()
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+    assert tries == [0, 1, 2]

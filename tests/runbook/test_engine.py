@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from papermill.engines import papermill_engines
 from papermill.exceptions import PapermillException
 
 from labkit.engine.processes import Process
-from labkit.runbook import redaction
+from labkit.runbook import redaction, steps
 from labkit.runbook.engine import NAME, LabkitEngine
 from labkit.runbook.journal import Journal
 
@@ -415,3 +417,22 @@ def test_a_kernel_ends_with_its_runner(sent: signal.Signals, tmp_path: Path) -> 
     finally:
         runner.kill()
         runner.wait()
+
+
+def test_a_kernel_can_speak_though_nobody_listens_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where our own standard error takes nothing any more, what a kernel says beside its messages is still taken from it."""
+    others = set(threading.enumerate())
+    full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115  closed below, which fails
+    monkeypatch.setattr(sys, "stderr", full)
+    descriptor = steps._masked()
+    (thread,) = set(threading.enumerate()) - others
+    try:
+        for _ in range(20):  # more than a pipe holds
+            os.write(descriptor, b"much\n" * 1000)
+    finally:
+        os.close(descriptor)
+        thread.join(60)
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+    assert not thread.is_alive()
