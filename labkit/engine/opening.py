@@ -11,7 +11,7 @@ from labkit.engine.processes import Process
 from labkit.engine.records import Record
 from labkit.engine.sandbox import Sandbox, by_name
 from labkit.engine.turns import turn
-from labkit.errors import EngineFailed, UsageError
+from labkit.errors import EngineUnreachable, UsageError
 
 __all__ = ["DEFAULT_CONFIG", "DETACHED", "open_sandbox"]
 
@@ -77,7 +77,7 @@ def open_sandbox(
 
 
 def _again(record: Record, images: Sequence[str], state: str | None) -> Sandbox | None:
-    """The engine that runs already, with *images*; None if its daemon has ended and does not start any more."""
+    """The engine that runs already, with *images*; None if it, or its daemon, has ended and does not start any more."""
     engine = by_name.get(record.facts["name"])
     if engine is None or engine.id != record.id:
         engine = by_name[record.facts["name"]] = Sandbox.__new__(Sandbox)
@@ -85,7 +85,7 @@ def _again(record: Record, images: Sequence[str], state: str | None) -> Sandbox 
     try:
         if not daemon.answers(record.folder / "run/docker.sock"):
             engine.start()
-    except EngineFailed:
+    except EngineUnreachable:  # or its host is gone, and its keeper is about to clear it away
         return None  # whoever opens the name again ends it
     from labkit.engine.images import ensure
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 
@@ -112,6 +113,33 @@ def test_a_daemon_that_was_stopped_or_killed_runs_again(owner: subprocess.Popen[
     new = taken_up(owner)
     assert new.id != first.id and not new.taken_up
     assert new.client.volumes.list() == []
+
+
+def test_an_engine_that_ends_just_now_is_not_taken_up(
+    owner: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host is gone, and its keeper has not cleared it away yet: who opens it gets another one, and no error."""
+    first = taken_up(owner)
+    record = records.find(first.id)
+    keeper = record.facts["keeper"]["pid"]
+    start = Sandbox.start
+
+    def started(self: Sandbox) -> None:
+        try:
+            start(self)
+        finally:
+            os.kill(keeper, signal.SIGCONT)
+
+    monkeypatch.setattr(Sandbox, "start", started)
+    os.kill(keeper, signal.SIGSTOP)
+    assert record.init
+    record.init.signal(signal.SIGKILL)
+    while record.init.alive:
+        time.sleep(0.01)
+    forget(first)
+    second = taken_up(owner)
+    assert second.id != first.id and not second.taken_up and second.client.ping()
+    assert [each.id for each in records.listed() if each.id == first.id] == []
 
 
 def test_who_ends_takes_the_engine_along(owner: subprocess.Popen[bytes]) -> None:
