@@ -65,7 +65,7 @@ def explain(seen: Seen) -> Finding:
     """The finding that follows from what was *seen*."""
     code = "reclaimable" if seen.unused else "only-volumes" if seen.volumes else "tidy"
     advice = {
-        "reclaimable": f"At least {ByteSize(seen.unused.size).rounded()} would come back.",
+        "reclaimable": _gain(seen),
         "only-volumes": f"They hold {ByteSize(seen.volumes.size).rounded()}: look into them first, then ask for volumes.",
         "tidy": "",
     }[code]
@@ -80,6 +80,14 @@ def explain(seen: Seen) -> Finding:
         remedy="remove" if code == "reclaimable" else "",
         advice=advice,
     )
+
+
+def _gain(seen: Seen) -> str:
+    """What would come back.  Of an image it is a guess: what its untagged parents or the build cache hold too stays with them."""
+    size = ByteSize(seen.unused.size).rounded()
+    if not seen.unused.of("image"):
+        return f"{size} would come back."
+    return f"About {size} would come back: a layer comes with the last that has it, as an untagged parent or the build cache."
 
 
 def _evidence(seen: Seen) -> list[Evidence]:

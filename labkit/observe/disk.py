@@ -1,8 +1,9 @@
 """Where an engine's disk space goes, what of it nobody uses, and the largest files below its data folder.
 
 Facts come from ``GET /system/df`` (Engine API).  Measured on 20.10 and 26.1: an image's ``SharedSize`` counts what it shares
-with other images, and not what the build cache of 26.1 shares with it, so a removed image may give nothing back until the
-cache goes as well.  Hence "at least": what came back is measured afterwards.
+with other images that are listed, and neither what the build cache of 26.1 shares with it nor what an untagged parent of 20.10
+does, so a removed image may give nothing back until these go as well; and what two share that both go comes back, uncounted.
+So of images a size is a guess, and what came back is measured afterwards.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class DiskUsage(Tabular):
 
 @dataclass(frozen=True)
 class UnusedObject:
-    """Something that nobody uses.  *kind* as in actions (container, image, …); *size*: bytes of its own, at least.
+    """Something that nobody uses.  *kind* as in actions (container, image, …); *size*: bytes of its own, as the engine counts.
 
     *name* is one that people gave it; empty where it has only its id.  *since*: when it was made, or ended.
     """
@@ -92,7 +93,7 @@ class Unused(Tabular):
 
     @property
     def size(self) -> int:
-        """Bytes that removing all of it gives back, at least."""
+        """Bytes that removing all of it gives back; of images about."""
         return sum(each.size for each in self.found)
 
     def of(self, kind: str) -> list[UnusedObject]:
