@@ -46,7 +46,12 @@ def inspected(engine: Engine, container: str, *, alive: bool = False) -> dict[st
     if not found:
         raise LabkitError(f"there is no container {container}", try_=ABOVE)
     if alive and (status := found["State"]["Status"]) not in ALIVE:
-        raise LabkitError(f"{container} is {status}, not running", try_=f"docker start {container}\n{ABOVE}")
+        told = f"docker logs {container}\n" if status == "exited" else ""
+        raise LabkitError(
+            f"{container} is {status}, not running",
+            seen=f"exit code {found['State']['ExitCode']}" if told else "",
+            try_=f"{told}docker start {container}\n{ABOVE}",
+        )
     return found
 
 

@@ -157,6 +157,7 @@ def find(hash: str) -> Waiting:
         raise UsageError(
             f"{'no plan' if not found else 'more than one plan'} with the hash {hash!r}",
             seen=f"plans that wait: {known or 'none'}",
+            expected="a plan that waits; what was carried out is used up, and told by labkit runs",
             try_="labkit plans",
         )
     return found[0]

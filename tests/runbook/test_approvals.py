@@ -70,7 +70,7 @@ def test_a_plan_that_was_shown_waits(shared: Engine, keep: Keep) -> None:
     assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
     assert kept.plan == Waiting.model_validate_json(kept.path.read_text()).plan
     for unknown in ("", "zzzz", "../../etc/passwd"):
-        with pytest.raises(UsageError, match=kept.hash):
+        with pytest.raises(UsageError, match=f"{kept.hash}\n.*used up, and told by labkit runs"):
             approvals.find(unknown)
 
 
