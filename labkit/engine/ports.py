@@ -13,14 +13,14 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["Forwarder", "PublishedPort", "published", "read_ports"]
+__all__ = ["Forwarder", "PublishedPort", "own_name_of", "published", "read_ports"]
 
 GUEST = "10.0.2.100"
 """The engine's own address on the link that slirp4netns makes (slirp4netns(1))."""
@@ -193,12 +193,20 @@ def published(containers: list[dict[str, Any]]) -> Iterator[PublishedPort]:
             address = port.get("IP", "")
             if port.get("PublicPort") and port["Type"] in ("tcp", "udp") and ":" not in address:
                 yield PublishedPort(
-                    _name(container), port["PrivatePort"], port["Type"], address, port["PublicPort"], None
+                    own_name_of(container),
+                    port["PrivatePort"],
+                    port["Type"],
+                    address,
+                    port["PublicPort"],
+                    None,
                 )
 
 
-def _name(container: dict[str, Any]) -> str:
-    """Its own name, not one that a link gave it; its id where it has none (any more)."""
+def own_name_of(container: Mapping[str, Any]) -> str:
+    """The own name of a *container* (a row of ``GET /containers/json``), not one that a link gave it.
+
+    One that is being removed has none (any more), and goes by its id.
+    """
     names = container.get("Names") or [container["Id"][:12]]
     return str(min(names, key=lambda name: name.count("/"))).lstrip("/")
 

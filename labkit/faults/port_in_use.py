@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from labkit import labels
+from labkit.engine.ports import own_name_of
 from labkit.errors import LabkitError
 from labkit.faults import wire
 from labkit.faults.variants import Variant
@@ -156,5 +157,5 @@ def undo(engine: Engine, container: str = "web") -> None:
     """Remove the containers, the process and the other engine, if this fault made them."""
     engine.host.run(_END)
     for row in engine.client.api.containers(all=True, filters={"label": f"{LABEL}=port-in-use"}):
-        if row["Names"][0] in (f"/{container}", f"/{container}-holder"):
+        if own_name_of(row) in (container, f"{container}-holder"):
             engine.client.api.remove_container(row["Id"], force=True, v=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from labkit.engine.ports import own_name_of
 from labkit.errors import UsageError, no_such
 from labkit.observe.quantities import ByteSize
 from labkit.observe.tables import Table, Tabular
@@ -141,5 +142,5 @@ def moment(text: str) -> datetime | None:
 
 
 def _no_such(engine: Engine, name: str) -> UsageError:
-    names = sorted(found["Names"][0].removeprefix("/") for found in engine.client.api.containers(all=True))
+    names = sorted(own_name_of(found) for found in engine.client.api.containers(all=True))
     return no_such("container", name, names, try_="{}", far="docker ps --all")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from labkit.engine.ports import own_name_of
 from labkit.observe.containers import moment
 from labkit.observe.quantities import ByteSize
 from labkit.observe.readings import Unreadable
@@ -216,7 +217,7 @@ Found = Iterator[tuple[UnusedObject, list[str]]]
 def _containers(engine: Engine, df: dict[str, Any], going: frozenset[str]) -> Found:
     for row in df.get("Containers") or []:
         if row["State"] in _ENDED:
-            name, state = row["Names"][0].lstrip("/"), engine.client.api.inspect_container(row["Id"])["State"]
+            name, state = own_name_of(row), engine.client.api.inspect_container(row["Id"])["State"]
             ended = moment(state["FinishedAt"]) or datetime.fromtimestamp(row["Created"], UTC)
             told = f"{row['State']}, exit code {state['ExitCode']}"
             why = "never started" if row["State"] == "created" else told

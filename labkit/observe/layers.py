@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from labkit.engine.ports import own_name_of
 from labkit.errors import UsageError
 from labkit.observe.quantities import ByteSize
 from labkit.observe.readings import Unreadable
@@ -174,7 +175,7 @@ def _stack(engine: Engine, name: str, called: str = "") -> LayerStack:
 
 def _nothing_so_called(engine: Engine, name: str) -> UsageError:
     images = sorted(tag for row in engine.client.api.images() for tag in row["RepoTags"] or [])
-    containers = sorted(row["Names"][0].lstrip("/") for row in engine.client.api.containers(all=True))
+    containers = sorted(own_name_of(row) for row in engine.client.api.containers(all=True))
     return UsageError(
         f"no image and no container is called {name!r} on the engine {engine.name!r}",
         expected=f"an image ({', '.join(images) or 'there is none'})\n"

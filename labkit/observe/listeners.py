@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from labkit.engine.ports import own_name_of
 from labkit.observe.containers import Container
 from labkit.observe.readings import Unreadable
 from labkit.observe.tables import Table, Tabular
@@ -122,7 +123,7 @@ def rivals(engine: Engine, bindings: list[Binding], *, but: str = "") -> list[Ri
         with suppress(NotFound):  # it may be gone since
             facts = engine.client.api.inspect_container(row["Id"])
             asked = _asked(facts["HostConfig"].get("PortBindings") or {})
-            name = row["Names"][0].lstrip("/")
+            name = own_name_of(row)
             found += [Rival(mine, name, row["State"]) for mine in asked if any(map(mine.collides, bindings))]
     return sorted(found, key=str)
 
@@ -178,14 +179,14 @@ def _published(engine: Engine) -> Iterator[tuple[Binding, str, str]]:
             if "PublicPort" in port:
                 yield (
                     Binding(port["Type"], port.get("IP") or "", port["PublicPort"]),
-                    row["Names"][0].lstrip("/"),
+                    own_name_of(row),
                     row["Id"],
                 )
 
 
 def _inside(engine: Engine) -> dict[str, str]:
     """The engine's containers: names by id."""
-    return {row["Id"]: row["Names"][0].lstrip("/") for row in engine.client.api.containers(all=True)}
+    return {row["Id"]: own_name_of(row) for row in engine.client.api.containers(all=True)}
 
 
 class _CannotRead(Exception):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from labkit.engine.ports import own_name_of
 from labkit.observe.readings import Unreadable
 from labkit.observe.tables import Table, Tabular
 
@@ -139,7 +140,7 @@ def network_map(engine: Engine) -> NetworkMap:
         networks=tuple(sorted(found, key=lambda each: (each.name != "bridge", each.name))),
         on_host=_in_mode(up, "host"),
         alone=_in_mode(up, "none"),
-        idle=tuple(sorted({_name(row) for row in rows} - running)),
+        idle=tuple(sorted({own_name_of(row) for row in rows} - running)),
         unread=unread,
     )
 
@@ -157,11 +158,6 @@ def _inspected(api: Any, id_: str) -> dict[str, Any] | None:
         return dict(api.inspect_container(id_))
     except docker.errors.NotFound:
         return None
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    """A container's own name, not one that a link gave it."""
-    return str(min(row["Names"] or [row["Id"][:12]], key=lambda name: name.count("/"))).lstrip("/")
 
 
 def _in_mode(up: Iterable[Mapping[str, Any]], mode: str) -> tuple[str, ...]:

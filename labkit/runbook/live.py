@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from labkit.engine.ports import own_name_of
 from labkit.errors import EngineUnreachable, UsageError, no_such
 from labkit.observe.quantities import ByteSize
 
@@ -129,7 +130,7 @@ class Container(_Object):
 
     @classmethod
     def _names(cls, api: Any) -> Iterable[str]:
-        return [row["Names"][0].lstrip("/") for row in api.containers(all=True) if row.get("Names")]
+        return [own_name_of(row) for row in api.containers(all=True)]
 
 
 class Image(_Object):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+from typing import cast
 
+import docker
 import pytest
 
 from labkit import observe
@@ -119,3 +122,16 @@ def test_counters_of_a_dead_container_are_unreadable_and_say_why(engine: Engine)
     counters = observe.memory(engine, observe.container(engine, seen.name))
     assert not counters
     assert "not running" in repr(counters)
+
+
+def test_a_typo_is_told_while_a_container_goes() -> None:
+    """One that is being removed has no name any more; those that there are are named all the same, by their own names."""
+
+    def gone(name: str) -> None:
+        raise docker.errors.NotFound(name)
+
+    rows = [{"Id": "1" * 64, "Names": None}, {"Id": "2" * 64, "Names": ["/app/alias", "/web"]}]
+    api = SimpleNamespace(inspect_container=gone, containers=lambda **_: rows)
+    with pytest.raises(UsageError) as told:
+        observe.container(cast("Engine", SimpleNamespace(client=SimpleNamespace(api=api))), "wbe")
+    assert (told.value.seen, told.value.try_) == (f"{'1' * 12}, web", "web")
