@@ -30,6 +30,7 @@ def counters(engine: Engine, name: str) -> tuple[int, dict[str, str]]:
 
 def test_readings_are_the_kernels_counters(engine: Engine) -> None:
     """Memory, CPU time and throttling of a busy container are those of its control group's files; its limits are there."""
+    engine.capabilities.require("host", "memory-limit", "cpu-limit")
     engine.client.containers.run(
         "busybox:lab", ["sh", "-c", BUSY], name="ada", detach=True, mem_limit="64m", nano_cpus=20_000_000
     )
