@@ -215,9 +215,16 @@ Found = Iterator[tuple[UnusedObject, list[str]]]
 
 
 def _containers(engine: Engine, df: dict[str, Any], going: frozenset[str]) -> Found:
+    import docker.errors
+
     for row in df.get("Containers") or []:
         if row["State"] in _ENDED:
-            name, state = own_name_of(row), engine.client.api.inspect_container(row["Id"])["State"]
+            try:
+                name, state = own_name_of(row), engine.client.api.inspect_container(row["Id"])["State"]
+            except (
+                docker.errors.NotFound
+            ):  # gone meanwhile: to count what all take needs seconds on a large engine
+                continue
             ended = moment(state["FinishedAt"]) or datetime.fromtimestamp(row["Created"], UTC)
             told = f"{row['State']}, exit code {state['ExitCode']}"
             why = "never started" if row["State"] == "created" else told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +83,10 @@ def volume(engine: Engine, name: str) -> Volume:
 
 def _users(engine: Engine, name: str) -> list[User]:
     found = engine.client.api.containers(all=True, filters={"volume": name})
-    users = [
-        User(container(engine, row["Id"]), mount["Destination"], bool(mount["RW"]))
-        for row in found
-        for mount in row["Mounts"]
-        if mount.get("Name") == name
-    ]
+    users = []
+    for row in found:
+        with suppress(UsageError):  # gone between the list and the look
+            facts = container(engine, row["Id"])
+            mounts = [mount for mount in row["Mounts"] if mount.get("Name") == name]
+            users += [User(facts, mount["Destination"], bool(mount["RW"])) for mount in mounts]
     return sorted(users, key=lambda each: (each.container.name, each.path))

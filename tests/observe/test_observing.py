@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import docker
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from labkit import observe
 from labkit.engine import Engine
 from labkit.errors import UsageError
-from labkit.observe import Event, EventLog
+from labkit.observe import Event, EventLog, disk
 
 
 def run(engine: Engine, script: str, **options: object) -> observe.Container:
@@ -135,3 +135,40 @@ def test_a_typo_is_told_while_a_container_goes() -> None:
     with pytest.raises(UsageError) as told:
         observe.container(cast("Engine", SimpleNamespace(client=SimpleNamespace(api=api))), "wbe")
     assert (told.value.seen, told.value.try_) == (f"{'1' * 12}, web", "web")
+
+
+def test_what_goes_between_the_list_and_the_look_is_left_out() -> None:
+    """An ended container that is removed meanwhile is no leftover, and no user of a volume; the others are told."""
+    shown = {
+        "Path": "true",
+        "Args": [],
+        "RestartCount": 0,
+        "Config": {"Image": "busybox:lab"},
+        "HostConfig": {},
+    }
+    state = {"Status": "exited", "ExitCode": 0, "OOMKilled": False, "Error": "", "Pid": 0}
+    never = "0001-01-01T00:00:00Z"
+
+    def inspect(id_: str) -> dict[str, Any]:
+        if id_ == "gone":
+            raise docker.errors.NotFound(id_)
+        return {
+            "Id": id_,
+            "Name": "/there",
+            "State": {**state, "StartedAt": never, "FinishedAt": never},
+            **shown,
+        }
+
+    mount = {"Name": "letters", "Destination": "/data", "RW": True}
+    rows = [
+        {"Id": id_, "Names": [f"/{id_}"], "State": "exited", "Created": 0, "Mounts": [mount]}
+        for id_ in ("gone", "there")
+    ]
+    api = SimpleNamespace(
+        inspect_container=inspect, containers=lambda **_: rows, inspect_volume=lambda _: {"Driver": "local"}
+    )
+    engine = cast("Engine", SimpleNamespace(client=SimpleNamespace(api=api)))
+    assert [found.name for found, _ in disk._containers(engine, {"Containers": rows}, frozenset())] == [
+        "there"
+    ]
+    assert [user.container.name for user in observe.volume(engine, "letters").users] == ["there"]
