@@ -50,6 +50,5 @@ def _become(words: tuple[str, ...], environ: dict[str, str], folder: Path, print
         os.open(folder, os.O_PATH | os.O_DIRECTORY),
     ]
     request = {"kind": "command", "argv": ["labkit", *words], "executable": sys.executable}
-    forks.become(
-        {**request, "environ": environ, "umask": 0o022, "ignored": []}, files, socket.socketpair()[0]
-    )
+    whole = {**request, "environ": environ, "umask": 0o022, "ignored": []}
+    forks.become(whole, files, socket.socketpair()[0], os.getppid())
