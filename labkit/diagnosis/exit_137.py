@@ -54,6 +54,8 @@ _LEFT = (
     "No client of the engine killed it, and the kernel did not kill it for memory, as far as is on record."
 )
 """The title of a kill of which there is no record, since all others leave one."""
+_LOST = """\
+The events of its death are lost, so it can be any of these. An engine that is shut down stops its containers too."""
 
 
 def diagnose(engine: Engine, container: str) -> Finding:
@@ -240,11 +242,7 @@ def _without_a_cause(seen: Seen, life: Life, evidence: list[Evidence]) -> Findin
     if known and not why:
         advice = f"What is left: kill -9 on the host, or PID 1 returned 137 itself.{_of_neighbour(seen)}"
         return _finding(seen, "killed", evidence, confidence="likely", title=_LEFT, advice=advice)
-    advice = (
-        "No client of the engine sent it."
-        if known
-        else "The events of its death are lost, so it can be any of these."
-    )
+    advice = "No client of the engine sent it." if known else _LOST
     if why:
         advice += f" The kernel can have killed it for memory: {why}"
     candidates = (

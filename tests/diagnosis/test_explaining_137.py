@@ -352,6 +352,7 @@ def test_undecided_names_what_it_can_be() -> None:
     assert lost.candidates == ("oom-of-pid-1", "oom-of-child", "killed", "stop-timed-out")
     assert lost.remedy == ""
     assert explain(seen(DEAD)).candidates == ("killed", "stop-timed-out")
+    assert "An engine that is shut down" in explain(seen(DEAD)).advice
     blind = explain(seen(DEAD, kernel=NO_LOG))
     assert (
         blind.candidates == ("oom-of-pid-1", "oom-of-child", "killed", "stop-timed-out") and not blind.remedy
