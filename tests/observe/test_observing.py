@@ -33,6 +33,7 @@ def events_until(engine: Engine, of: observe.Container, action: str) -> EventLog
 
 def test_a_container_is_read_as_typed_facts(engine: Engine) -> None:
     """Sizes, states and times come typed, and the short view holds nothing that varies."""
+    engine.capabilities.require("memory-limit", "swap-limit")
     seen = run(engine, "sleep 1000", mem_limit="32m", memswap_limit="48m")
     assert (seen.status, seen.running, seen.exit_code, seen.oom_killed) == ("running", True, 0, False)
     assert (str(seen.memory), str(seen.memory_swap), seen.restart_policy) == ("32m", "48m", "no")
