@@ -24,7 +24,7 @@ processes.set_forkserver_preload(["tests.warm"])
 
 def labkit(
     *words: str, environ: Mapping[str, str] | None = None, folder: Path | None = None, seconds: float = 120
-) -> subprocess.CompletedProcess[bytes]:
+) -> subprocess.CompletedProcess[str]:
     """Run the command with these *words*; returns its exit code, and what it printed.
 
     Raises `subprocess.TimeoutExpired` when it takes more than so many *seconds*.
@@ -38,7 +38,9 @@ def labkit(
             process.kill()
             process.join()
             raise subprocess.TimeoutExpired(words, seconds)
-        out, err = ((Path(printed) / name).read_bytes() for name in ("out", "err"))
+        out, err = (
+            (Path(printed) / name).read_bytes().decode(errors="surrogateescape") for name in ("out", "err")
+        )
         return subprocess.CompletedProcess(words, process.exitcode, out, err)
 
 

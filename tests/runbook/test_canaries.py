@@ -267,7 +267,7 @@ class Place:
 
     def labkit(self, *words: str) -> tuple[int, bytes]:
         done = commands.labkit(*words, environ=self.environ, folder=self.folder)
-        return done.returncode, done.stdout + b"\n" + done.stderr
+        return done.returncode, os.fsencode(f"{done.stdout}\n{done.stderr}")
 
     def cut_off(self, sent: signal.Signals, *words: str) -> bytes:
         """Send a run that sleeps a signal once all that is written before has had time to be; returns what it printed."""

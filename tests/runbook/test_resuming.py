@@ -162,7 +162,7 @@ def _resume(folder: str) -> int:
 def in_process(function: Callable[..., int | None], *given: Any) -> int | None:
     """What *function* returns, called in a process of its own; None when that is killed, or has not ended in some minutes."""
     reading, writing = processes.Pipe(duplex=False)
-    process = processes.Process(target=_tell, args=(writing, function, given))
+    process = processes.Process(target=_tell, args=(writing, function, given, dict(os.environ)))
     process.start()
     writing.close()
     with reading:  # two threads may not ask at the same time how processes have ended (multiprocessing)
@@ -173,7 +173,11 @@ def in_process(function: Callable[..., int | None], *given: Any) -> int | None:
     return None
 
 
-def _tell(writing: Connection, function: Callable[..., int | None], given: tuple[Any, ...]) -> None:
+def _tell(
+    writing: Connection, function: Callable[..., int | None], given: tuple[Any, ...], environ: dict[str, str]
+) -> None:
+    os.environ.clear()  # it is that of whichever test was the first to ask for a process
+    os.environ.update(environ)
     writing.send(function(*given) or 0)
 
 

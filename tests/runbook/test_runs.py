@@ -19,6 +19,7 @@ from labkit.errors import LabkitError, Refused, UsageError
 from labkit.runbook import locks, runs
 from labkit.runbook.journal import Journal
 from labkit.runbook.runs import Run
+from tests.commands import labkit
 from tests.engine.test_packs import on_small_disk
 
 
@@ -36,12 +37,6 @@ def book(folder: Path, *sources: str) -> str:
     path = folder / "short.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), path)
     return str(path)
-
-
-def labkit(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "labkit", *words], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture
