@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -180,9 +180,10 @@ def watch(engine: Engine, container: str) -> Iterator[list[str]]:
 
     def look() -> None:
         while not done.wait(0.005):
-            now = state(engine, container)
-            if now != seen[-1]:
-                seen.append(now)
+            with suppress(Exception):  # a daemon that restarts, say: what happens meanwhile nobody sees
+                now = state(engine, container)
+                if now != seen[-1]:
+                    seen.append(now)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import requests
 from docker.errors import APIError
 from docker.models.containers import Container
 
@@ -14,6 +15,7 @@ import labkit
 from labkit import lab, observe
 from labkit.engine import Engine
 from labkit.errors import LabkitError, Refused, UsageError
+from labkit.lab import waiting
 from labkit.lab.evidence import written
 from labkit.lab.waiting import began, until_ready
 
@@ -317,3 +319,20 @@ def test_on_a_shared_engine_only_the_labs_own_goes(
         found.name for found in somebody.containers.list(all=True)
     ] == ["shop-prod"]
     assert [found.name for found in somebody.volumes.list()] == ["shop-orders"]
+
+
+def test_watching_goes_on_after_an_engine_that_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the container does once its engine answers again is seen."""
+    answers = iter(["running", None, "paused"])
+
+    def state(engine: Engine, container: str) -> str:
+        if (answer := next(answers, "paused")) is None:
+            raise requests.ConnectionError
+        return answer
+
+    monkeypatch.setattr(waiting, "state", state)
+    with waiting.watch(cast("Engine", None), "web") as seen:
+        end = time.monotonic() + 60
+        while len(seen) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert seen == ["running", "paused"]
