@@ -110,7 +110,8 @@ def cgroups() -> Finding:
                 DEGRADED,
                 told,
                 f"limits on {', '.join(lacking)} have no effect",
-                "have them delegated to where labkit runs (systemd: Delegate=yes; a container: --cgroupns=host --privileged)",
+                "have them delegated to where labkit runs: with systemd, as root, `systemctl edit user@.service`, there "
+                "[Service] and Delegate=cpu cpuset io memory pids, and log in anew; a container: --cgroupns=host --privileged",
             )
         return Finding("cgroups", OK, told)
     if not debian.rootless():
@@ -130,6 +131,6 @@ def cgroups() -> Finding:
         "cgroups",
         DEGRADED,
         f"{version}, none delegated to this user",
-        "limits (memory, CPU, pids) have no effect",
+        "limits (memory, CPU, pids) have no effect, and docker pause fails",
         remedy,
     )

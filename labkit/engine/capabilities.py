@@ -85,6 +85,11 @@ def probe(engine: Engine) -> Capabilities:
             limit("swap-limit", "SwapLimit"),
             limit("cpu-limit", "CpuCfsQuota"),
             limit("pids-limit", "PidsLimit"),
+            Capability(
+                "pause",
+                frozen := info.get("CgroupDriver") != "none",
+                f"cgroup v{version}" if frozen else "no control groups",
+            ),
             Capability("cgroup-v2", version == "2", f"cgroup v{version}"),
             security_option("seccomp"),
             security_option("apparmor"),

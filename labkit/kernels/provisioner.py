@@ -97,7 +97,8 @@ class ForkedProvisioner(LocalProvisioner):
         try:
             forked = await asyncio.get_running_loop().run_in_executor(None, _forked, cmd, kwargs, fresh)
         except (OSError, ValueError, LabkitError) as error:
-            print(f"labkit: no forked kernel ({error}); this one starts the ordinary way", file=sys.stderr)
+            why = "; ".join(" ".join(line.split()) for line in str(error).splitlines())
+            print(f"labkit: no forked kernel ({why}); this one starts the ordinary way", file=sys.stderr)
             forked = None
         if forked is None:
             return await super().launch_kernel(cmd, **kwargs)
@@ -145,8 +146,7 @@ def _forked(
     for _ in range(2):
         connection = starting.connect()
         if connection is None:
-            starting.start()
-            connection = starting.connect(START_SECONDS)
+            connection = starting.connect(START_SECONDS, starting.start())
         if connection is None:
             break
         try:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import paths
+from labkit.errors import UsageError
 from labkit.kernels import wire
 from labkit.kernels.identity import identity
 
 if TYPE_CHECKING:
     from labkit.engine.processes import Process
 
-__all__ = ["connect", "end_all", "place", "start", "wanted"]
+__all__ = ["connect", "end_all", "idle_seconds", "place", "start", "wanted"]
 
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "XDG_RUNTIME_DIR", "VIRTUAL_ENV")
 """What a zygote keeps of its starter's environment: no secrets, since it outlives the starter."""
@@ -47,14 +48,16 @@ def place(name: str = "") -> Path:
     return paths.runtime() / f"zygote-{key}{name or '.sock'}"
 
 
-def connect(wait: float = 0) -> socket.socket | None:
+def connect(wait: float = 0, starter: int = 0) -> socket.socket | None:
     """A connection to the zygote, or None when there is none; waits up to *wait* seconds for one that starts.
 
+    *starter*: what `start` has returned; where neither it nor another one is on its way any more, nobody is waited for.
     Raises `TimeoutError` when there is one that is stuck.
     """
     end = time.monotonic() + wait
     path = str(place())
     while True:
+        coming = time.monotonic() < end and not (starter and _has_failed(starter))
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(PATIENCE)
         try:
@@ -65,7 +68,7 @@ def connect(wait: float = 0) -> socket.socket | None:
             connection.settimeout(None)
         except TimeoutError:
             connection.close()
-            if time.monotonic() >= end:
+            if not coming:
                 raise
         except OSError:
             connection.close()
@@ -74,15 +77,29 @@ def connect(wait: float = 0) -> socket.socket | None:
                 return connection
             connection.close()
             return None
-        if time.monotonic() >= end:
+        if not coming:
             return None
         time.sleep(0.01)
 
 
-def start() -> None:
-    """Start a zygote in the background, unless there is one; returns at once.  Raises `OSError`."""
+def _has_failed(starter: int) -> bool:
+    """Whether this process has ended, and no other one holds the lock that it could not have had."""
+    from labkit.engine import processes
+
+    with suppress(ProcessLookupError):
+        if processes.stat(starter)[0] not in "ZX":
+            return False
+    return _named(place(".lock")) is None
+
+
+def start() -> int:
+    """Start a zygote in the background, unless there is one; returns its process number at once.
+
+    Raises `OSError`, and `UsageError` for an idle time that is none.
+    """
     import subprocess
 
+    idle_seconds()
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -91,18 +108,33 @@ def start() -> None:
     descriptor = os.open(place(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # a shell in between, so that nobody has to wait for the zygote's end; the debugger wants no frozen modules
-        subprocess.run(
-            ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-Xfrozen_modules=off", "-c", BEGIN],
+        begun = subprocess.run(
+            [
+                *("/bin/sh", "-c", '"$@" >/dev/null & echo $!', "sh"),
+                *(sys.executable, "-Xfrozen_modules=off", "-c", BEGIN),
+            ],
             env={**kept, "OPENBLAS_NUM_THREADS": "1"},
             cwd="/",
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=descriptor,
             start_new_session=True,
             check=False,
         )
     finally:
         os.close(descriptor)
+    return int(begun.stdout)
+
+
+def idle_seconds() -> float:
+    """How long a zygote waits for a client: ten minutes, or ``LABKIT_ZYGOTE_IDLE``.  Raises `UsageError`."""
+    told = os.environ.get("LABKIT_ZYGOTE_IDLE") or "600"
+    with suppress(ValueError):
+        if 0 <= (seconds := float(told)) < float("inf"):
+            return seconds
+    raise UsageError(
+        "LABKIT_ZYGOTE_IDLE is no time", seen=repr(told), expected="a number of seconds, such as 600"
+    )
 
 
 def end_all(*, gently: bool = False, seconds: float = 5) -> list[str]:
@@ -129,15 +161,22 @@ def end_all(*, gently: bool = False, seconds: float = 5) -> list[str]:
 
 def _holder(lock: Path, seconds: float) -> Process | None:
     """The zygote that holds *lock*, which tells its number a moment after it took it; what a dead one has left is removed."""
-    from labkit.engine.processes import Process
-
     end = time.monotonic() + seconds
     while not _forgotten(lock) and time.monotonic() < end:
-        with suppress(OSError, ValueError):
-            pid, started = map(int, lock.read_text(encoding="utf-8").split())
-            if (process := Process(pid, started)).alive:
-                return process
+        if process := _named(lock):
+            return process
         time.sleep(0.01)
+    return None
+
+
+def _named(lock: Path) -> Process | None:
+    """The process that *lock* names, if it still runs."""
+    from labkit.engine.processes import Process
+
+    with suppress(OSError, ValueError):
+        pid, started = map(int, lock.read_text(encoding="utf-8").split())
+        if (process := Process(pid, started)).alive:
+            return process
     return None
 
 

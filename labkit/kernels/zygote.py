@@ -298,7 +298,7 @@ def main() -> None:
     preload()
     if not forks.single_threaded():
         sys.exit("a library has started a thread when it was imported; forks would not be safe")
-    zygote = Zygote(_listen(starting.place()), float(os.environ.get("LABKIT_ZYGOTE_IDLE") or 600))
+    zygote = Zygote(_listen(starting.place()), starting.idle_seconds())
     try:
         zygote.serve()
     finally:

@@ -398,12 +398,16 @@ def test_without_a_zygote(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(runtime.glob("zygote-*")) == []
 
 
+@pytest.mark.parametrize("why", ["it ends at once", "an idle time that is none"])
 def test_a_zygote_that_cannot_start(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    why: str, runtime: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line says so, and the kernel is an ordinary one."""
-    monkeypatch.setattr("labkit.kernels.starting.BEGIN", "raise SystemExit")
-    monkeypatch.setattr("labkit.kernels.provisioner.START_SECONDS", 0.2)
+    """One line says so, and the kernel is an ordinary one, without a wait for who does not come."""
+    monkeypatch.setattr("labkit.kernels.provisioner.START_SECONDS", 1000)
+    if why == "it ends at once":
+        monkeypatch.setattr("labkit.kernels.starting.BEGIN", "raise SystemExit")
+    else:
+        monkeypatch.setenv("LABKIT_ZYGOTE_IDLE", "ten minutes")
     with kernel() as (_, client):
         assert "ipykernel_launcher" in told(client, "print(open('/proc/self/cmdline').read())")
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("labkit:")]

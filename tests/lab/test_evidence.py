@@ -75,6 +75,7 @@ def test_time_between_what_did_not_happen_is_an_error(engine: Engine) -> None:
 
 def test_freezer_tells_a_pause_from_a_stop_signal(engine: Engine) -> None:
     """The control group is frozen while paused, and not while stopped by SIGSTOP."""
+    engine.capabilities.require("pause")
     run(engine, "web")
     seen = [lab.freezer(engine, "web")]
     engine.client.api.pause("web")
@@ -249,6 +250,7 @@ def test_cells_out_of_order_are_told_at_once(engine: Engine) -> None:
 
 def test_watch_sees_each_state_once(engine: Engine) -> None:
     """States are listed as they come, the last one too."""
+    engine.capabilities.require("pause")
     run(engine, "web")
     with lab.watch(engine, "web") as seen:
         engine.client.api.pause("web")

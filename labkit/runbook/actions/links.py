@@ -1,6 +1,6 @@
 """An archive as an engine takes it: symbolic links that lead out of the folder are handed over by themselves.
 
-An engine that unpacks into a folder refuses an archive with a link such as ``current -> ../../shared`` when its target lies
+An engine that unpacks into a folder refuses an archive with a link such as ``current -> ../../common`` when its target lies
 outside (moby, ``pkg/archive``, *invalid symlink*; measured on 20.10 and 26.1), though in a volume it is as good as any: it
 means what is there in the container that has the volume.  Unpacked from the root, nothing lies outside.
 """
