@@ -106,9 +106,9 @@ class Attached(Engine):
 
     def _connect(self) -> docker.DockerClient:
         if self.owned:
-            import docker
+            from labkit.engine.clients import Client
 
-            return self._address.connect(docker.DockerClient)
+            return self._address.connect(Client)
         from labkit.engine.guard import GuardedClient
 
         return self._address.connect(partial(GuardedClient, self.id))

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import docker
 import requests
 
+from labkit.engine.clients import Client
 from labkit.engine.references import in_archive, is_tagged, reference, resolve
 from labkit.errors import Refused
 from labkit.labels import KIT, is_ours, ours
@@ -193,7 +194,7 @@ class Known:
     all: set[str]
 
 
-class GuardedClient(docker.DockerClient):  # type: ignore[misc]  # docker publishes no types
+class GuardedClient(Client):
     """A docker SDK client for a shared engine.
 
     It labels the containers, volumes and networks that it creates (`labkit.labels`), and remembers the images that it

@@ -136,11 +136,10 @@ class Sandbox(Engine):
         return commandline.environ(self.folder)
 
     def _connect(self) -> docker.DockerClient:
-        import docker
-
         self._check_open()
+        from labkit.engine.clients import Client
 
-        return docker.DockerClient(base_url=self.url, version="auto", timeout=60)
+        return Client(base_url=self.url, version="auto", timeout=60)
 
     @property
     def ports(self) -> list[PublishedPort]:

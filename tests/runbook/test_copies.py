@@ -80,7 +80,7 @@ def write(server: Any) -> None:
 
 
 def committed(server: Any) -> int:
-    noted = said(server, ["sh", "-c", "echo; tail -n 1 /tmp/committed || true"]).strip()  # always a line
+    noted = said(server, ["sh", "-c", "tail -n 1 /tmp/committed || true"]).strip()
     return int(noted) if noted.isdigit() else 0
 
 

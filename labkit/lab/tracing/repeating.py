@@ -54,13 +54,13 @@ class Twins:
         self.made: set[str] = set()
 
     def __enter__(self) -> Self:
-        import docker
+        from labkit.engine.clients import Api
 
         self._own = self._engine.client.api
         # entered first and left last: when the relay has gone nobody waits for an answer any more
         self._pool = self._stack.enter_context(ThreadPoolExecutor(8, thread_name_prefix="labkit-trace"))
         self.relay = self._stack.enter_context(Relay(self._engine))
-        self._api = docker.APIClient(base_url=self.relay.url, version="auto", timeout=LONGEST)
+        self._api = Api(base_url=self.relay.url, version="auto", timeout=LONGEST)
         self._stack.callback(self._api.close)
         return self
 
