@@ -37,7 +37,7 @@ requirements: $(VENV)/ready-for-tests
 	@CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --upgrade --output-file=requirements.txt pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    --upgrade --extra=test --constraint=requirements.txt --output-file=requirements-test.txt pyproject.toml
+	    --unsafe-package pip --upgrade --extra=test --constraint=requirements.txt --output-file=requirements-test.txt pyproject.toml
 
 # Install the packages that the file $(1) pins: all of them are in it, so nothing has to be resolved (which took pip through
 # many versions).  Every twentieth is told; of what pip says, all is in pip.log, and the end of it shown when it fails.
