@@ -138,7 +138,7 @@ class Attached(Engine):
         rows = published(self.client.api.containers())
         if not self._address.url.startswith("unix://"):
             return list(rows)
-        return [row.reached_at(row.engine_port) for row in rows]
+        return [row.reached_here() for row in rows]
 
 
 def _host_behind(url: str, engine_id: str, data_root: str) -> Host:

@@ -7,7 +7,6 @@ joins the two; through its API (slirp4netns(1), ``add_hostfwd``) each port is fo
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import select
 import socket
@@ -27,6 +26,12 @@ GUEST = "10.0.2.100"
 
 STOP_SEEN = 0.2
 """After how many seconds it is seen that the daemon no longer listens."""
+
+LOOKED_AGAIN = (1, 4, 16)
+"""After how many times `STOP_SEEN` without an event the engine is asked once more: what it lists can be behind what it tells
+(measured on 20.10 and 26.1: a container that joins a network publishes only a moment after the event)."""
+
+ONLY_IPV6 = "published over IPv6 only"
 
 WATCHED = ("start", "die", "destroy", "rename", "connect", "disconnect")
 
@@ -54,6 +59,12 @@ class PublishedPort:
     def reached_at(self, local_port: int | None, note: str = "") -> PublishedPort:
         """The same port, reached on *local_port* of this machine."""
         return replace(self, local_port=local_port, note=note)
+
+    def reached_here(self) -> PublishedPort:
+        """The same port of an engine whose host is this machine: on 127.0.0.1 if it was published there."""
+        if self.engine_address == "127.0.0.1" or _unspecified(self.engine_address):
+            return self.reached_at(self.engine_port)
+        return replace(self, note=self.note or f"published at {self.engine_address} only")
 
     def __str__(self) -> str:
         left = f"{self.container} {self.container_port}/{self.protocol}"
@@ -113,7 +124,7 @@ class Forwarder:
             time.sleep(0.05)
 
     def _events(self) -> Iterator[None]:
-        """Nothing, once at the start and whenever something has happened; ends with the daemon's listening.
+        """Nothing, once at the start, whenever something has happened, and some time after; ends with the daemon's listening.
 
         Before it ends, a daemon waits up to five seconds for whoever still reads (measured on 26.1), so we must not.
         """
@@ -123,10 +134,14 @@ class Forwarder:
             stream = connection.sock
             response = _ask(connection, f"/events?filters={filters}")
             yield None  # the subscription stands: what happened before it is seen now, what comes later has an event
+            quiet = 0
             while self._docker.exists() and not response.isclosed():
+                quiet += 1
                 if select.select([stream], [], [], STOP_SEEN)[0]:
                     if not stream.recv(65536):
                         return
+                    quiet = 0
+                if quiet in (0, *LOOKED_AGAIN):
                     yield None
 
     def update(self) -> None:
@@ -144,6 +159,8 @@ class Forwarder:
         fresh.replace(self._state)
 
     def _forward(self, key: tuple[str, str, int], row: PublishedPort) -> PublishedPort:
+        if row.note == ONLY_IPV6:
+            return row
         if key not in self._active:
             for local in (row.engine_port, _free_port(row.protocol), _free_port(row.protocol)):
                 reply = self._call(
@@ -187,19 +204,32 @@ def _ask(connection: UnixConnection, path: str) -> http.client.HTTPResponse:
 
 
 def published(containers: list[dict[str, Any]]) -> Iterator[PublishedPort]:
-    """What running *containers* (rows of ``GET /containers/json``) publish over IPv4, not reached from anywhere yet."""
+    """What running *containers* (rows of ``GET /containers/json``) publish, not reached from anywhere yet.
+
+    Over IPv6 only what is published over nothing else, which is not forwarded and says so.
+    """
     for container in containers:
-        for port in container.get("Ports") or []:
-            address = port.get("IP", "")
-            if port.get("PublicPort") and port["Type"] in ("tcp", "udp") and ":" not in address:
+        ports = [
+            port
+            for port in container.get("Ports") or []
+            if port.get("PublicPort") and port["Type"] in ("tcp", "udp")
+        ]
+        over_ipv4 = {(port["PrivatePort"], port["Type"]) for port in ports if not _is_ipv6(port)}
+        for port in ports:
+            if not _is_ipv6(port) or (port["PrivatePort"], port["Type"]) not in over_ipv4:
                 yield PublishedPort(
                     own_name_of(container),
                     port["PrivatePort"],
                     port["Type"],
-                    address,
+                    port.get("IP", ""),
                     port["PublicPort"],
                     None,
+                    ONLY_IPV6 if _is_ipv6(port) else "",
                 )
+
+
+def _is_ipv6(port: Mapping[str, Any]) -> bool:
+    return ":" in port.get("IP", "")
 
 
 def own_name_of(container: Mapping[str, Any]) -> str:
@@ -212,7 +242,7 @@ def own_name_of(container: Mapping[str, Any]) -> str:
 
 
 def _unspecified(address: str) -> bool:
-    return not address or ipaddress.ip_address(address).is_unspecified
+    return address in ("", "0.0.0.0")
 
 
 def _free_port(protocol: str) -> int:

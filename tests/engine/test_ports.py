@@ -53,6 +53,11 @@ def test_published_port_is_reached_here(engine: Engine, address: str) -> None:
     (port,) = settled(engine, 1)
     assert (port.container, port.container_port, port.local_port, port.note) == ("web", 80, number, "")
     assert fetch(port.address) == "hello from web\n"
+    bridge = engine.client.networks.get("bridge")
+    bridge.disconnect(container)
+    settled(engine, 0)
+    bridge.connect(container)  # which the engine tells before it lists the port again
+    assert settled(engine, 1) == [port]
     container.remove(force=True)
     settled(engine, 0)
     with pytest.raises(OSError):
@@ -193,6 +198,24 @@ def test_a_row_is_named(names: list[str] | None, expected: str) -> None:
     """A container is called by its own name, not by a link's; one that is being removed has none, and goes by its id."""
     (port,) = ports.published([{"Id": "0123456789abcdef", "Names": names, "Ports": [ROW]}])
     assert port.container == expected
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        (["0.0.0.0", "::"], [("0.0.0.0", 8080, "")]),
+        (["127.0.0.1"], [("127.0.0.1", 8080, "")]),
+        (["172.17.0.1"], [("172.17.0.1", None, "published at 172.17.0.1 only")]),
+        (["::1"], [("::1", None, "published over IPv6 only")]),
+    ],
+)
+def test_where_a_port_of_a_shared_engine_is_reached(
+    addresses: list[str], expected: list[tuple[str, int | None, str]]
+) -> None:
+    """On 127.0.0.1 only what is published there; of the rest it is told where it is, over IPv6 too."""
+    row = {"Id": "0123456789abcdef", "Names": ["/web"], "Ports": [{**ROW, "IP": each} for each in addresses]}
+    found = [port.reached_here() for port in ports.published([row])]
+    assert [(port.engine_address, port.local_port, port.note) for port in found] == expected
 
 
 FOLLOW = """
