@@ -83,10 +83,13 @@ def no_such(
 
 
 def nearest(given: object, known: Iterable[str]) -> str:
-    """The one of the names *known* that was probably meant; nothing where none is near."""
+    """The one of the names *known* that was probably meant, in capitals or not; nothing where none is near."""
     from difflib import get_close_matches  # for mistakes alone
 
-    return next(iter(get_close_matches(str(given), list(known), 1)), "")
+    names = list(known)
+    small = {name.lower(): name for name in names}
+    near = get_close_matches(str(given), names, 1) or get_close_matches(str(given).lower(), small, 1)
+    return (near[0] if near[0] in names else small[near[0]]) if near else ""
 
 
 class EngineUnreachable(LabkitError):

@@ -61,20 +61,20 @@ def apply(
 ) -> None:
     """Carry out a plan that a run has shown: it is made again, and must be the same one on the same engine."""
     from labkit import runbook
-    from labkit.cli.parameters import given
-    from labkit.runbook import approvals
+    from labkit.runbook import approvals, parameters
     from labkit.runbook.progress import showing
 
     shown = approvals.find(hash)
     shown.need_time()
-    parameters = shown.complete(given(shown.runbook, [], parameter or [], None, shown.environ))
+    chosen = shown.complete(runbook.assignments(parameter or []))
+    chosen = parameters.answered(runbook.about(shown.runbook).parameters, chosen, shown.environ)
     whole, each = seconds("--limit", limit), seconds("--step-limit", step_limit)
     if not yes:
         _ask(shown)
     with showing(quiet=quiet or as_json, engine=shown.environ.get("DOCKER_HOST")) as progress:
         outcome = runbook.run(
             shown.runbook,
-            parameters,
+            chosen,
             apply=True,
             approved=shown.hash,
             out_dir=out,

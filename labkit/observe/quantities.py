@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["ByteSize", "CPUs", "Duration"]
 
 _FEWEST_CPUS = Decimal("0.01")
+_MOST = 2**63 - 1
+"""Bytes: engines and kernels count them in 64 bits, with a sign."""
 _POWERS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _YEAR = 365 * 24 * 3600
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
@@ -36,9 +38,12 @@ class ByteSize(int):
             if not match:
                 raise ValueError("a size such as 512m, 1.5g or 67108864")
             number, power = Decimal(match[1]), _POWERS[match[2] or "b"]
-        if number <= 0:
+        size = int(number * 2**power)
+        if size <= 0:
             raise ValueError("a size above zero")
-        return cls(number * 2**power)
+        if size > _MOST:
+            raise ValueError(f"a size of at most {_MOST} bytes")
+        return cls(size)
 
     def __str__(self) -> str:
         for unit in ("t", "g", "m", "k"):

@@ -19,7 +19,7 @@ from typing import Any
 
 from labkit import __version__, paths
 from labkit.engine.failures import translated
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, Refused, UsageError
 from labkit.kernels import lane
 from labkit.runbook import folders, leftovers, locks, parameters, reports
 from labkit.runbook.approvals import APPROVED, EXPIRES, keep
@@ -135,7 +135,11 @@ def _order(
     """What is to be run, checked; and the variables in which its secrets are handed to the kernel."""
     declared = parameters.read(folders.load(path))
     chosen = dict(given) if apply is None else {**given, "apply": apply}
-    values = parameters.prepare(declared, chosen, environ)
+    parameters.validate(declared, chosen)  # what is wrong here is a mistake, whatever was approved
+    try:
+        values = parameters.prepare(declared, chosen, environ)
+    except UsageError as error:
+        raise _drifted(terms["approved"], error) if terms["approved"] else error from None
     references, secrets = handed_over(dict(values))
     injected = {each: told for each, told in values.plain().items() if each in chosen} | references
     known.add_named({name: str(value) for name, value in injected.items()})
@@ -149,6 +153,16 @@ def _order(
         **terms,
     )
     return order, secrets
+
+
+def _drifted(approved: str, error: UsageError) -> Refused:
+    """What is told when there is no longer what the plan *approved* was shown for."""
+    return Refused(
+        f"the plan {approved} does not fit any more: {error.what}",
+        seen=error.seen,
+        expected=error.expected,
+        try_="run the runbook again for a new plan",
+    )
 
 
 def carry_out(

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from labkit.engine.ports import own_name_of
-from labkit.errors import EngineUnreachable, UsageError, no_such
+from labkit.errors import EngineUnreachable, UsageError, nearest, no_such
 from labkit.observe.quantities import ByteSize
 
 if TYPE_CHECKING:
@@ -107,8 +107,11 @@ class _Object(_Named):
         except docker.errors.NotFound:
             raise _no_such(cls.kind, name, cls._names(api), parameter) from None
         except docker.errors.APIError as error:
+            near = nearest(name, cls._names(api))
             raise UsageError(
-                f"the engine cannot tell which {cls.kind} {name!r} is", seen=str(error.explanation or error)
+                f"the engine cannot tell which {cls.kind} {name!r} is",
+                seen=str(error.explanation or error),
+                try_=f"-p {parameter}={near}" if near else "",
             ) from None
         except requests.RequestException as error:
             raise EngineUnreachable(f"the engine at {engine.url} ended its answer", seen=str(error)) from None

@@ -24,6 +24,8 @@ __all__ = ["Going", "claimed", "going", "held", "others"]
 
 _REMEMBERED = 3600.0
 """Seconds for which it is known what a run that has ended had claimed."""
+_PATIENCE = 120.0
+"""Seconds that a turn is waited for; one takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,15 @@ def _held(run: Going, key: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with _one_at_a_time():
-            with suppress(FileNotFoundError):
-                place.replace(place.with_suffix(".ended"))
-                os.utime(place.with_suffix(".ended"))
+        try:
+            with suppress(Refused), _one_at_a_time():  # how the run has ended is told all the same
+                with suppress(FileNotFoundError):
+                    place.replace(place.with_suffix(".ended"))
+                    os.utime(place.with_suffix(".ended"))
+                lock.release()
+                place.with_suffix(".lock").unlink(missing_ok=True)
+        finally:
             lock.release()
-            place.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def _claim(run: Going, key: str, objects: Mapping[str, str]) -> None:
@@ -161,8 +166,22 @@ def _place(key: str) -> Path:
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def _one_at_a_time() -> FileLock:
-    return FileLock(_place("").with_name("turn.lock"), timeout=120)
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """While this lasts, nobody else looks at the claims or changes them.  Raises `Refused` after `_PATIENCE` seconds."""
+    lock = FileLock(_place("").with_name("turn.lock"))
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        raise Refused(
+            "another labkit is looking at what the runs have claimed, and does not come to an end",
+            seen=f"{lock.lock_file} is locked after {_PATIENCE:g} s",
+            try_="let the process that has it open go on, or end it (fuser tells which), then run again",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _write(place: Path, run: Going) -> None:

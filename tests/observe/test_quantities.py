@@ -18,9 +18,9 @@ def test_sizes_are_read_as_docker_reads_them(text: object, number: int) -> None:
     assert ByteSize.parse(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "64q", "-1", "0", 0, True, "1e3", "m", "1 2m"])
+@pytest.mark.parametrize("text", ["", "64q", "-1", "0", 0, True, "1e3", "m", "1 2m", "0.5", "9" * 5000])
 def test_what_is_no_size_is_refused(text: object) -> None:
-    """A size that cannot be read, or that is not above zero, is refused with an example of a good one."""
+    """A size that cannot be read, or that is below a byte, or is beyond what an engine counts, is refused with a good one."""
     with pytest.raises(ValueError, match="a size"):
         ByteSize.parse(text)
 

@@ -223,7 +223,7 @@ def test_shown_then_approved_then_done(
 def test_what_has_changed_since_is_said(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """6, with the facts that differ, and nothing is done; an expired plan is not even tried."""
+    """6, with the facts that differ, and nothing is done; an expired plan is not even tried, nor one whose object is gone."""
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     faults.inject(engine, "exit-137")
     dry = runbook.run(NAME, {}, out_dir=tmp_path, expires=60)
@@ -237,6 +237,11 @@ def test_what_has_changed_since_is_said(
     dry = runbook.run(NAME, {}, out_dir=tmp_path, expires=0)
     late = labkit_command("apply", dry.plan_hash, "--yes")
     assert (late.returncode, "has expired" in late.stderr) == (6, True)
+
+    dry = runbook.run(NAME, {}, out_dir=tmp_path, expires=60)
+    engine.client.containers.get("web").remove(force=True)
+    gone = labkit_command("apply", dry.plan_hash, "--yes")
+    assert (gone.returncode, "does not fit any more: no container called 'web'" in gone.stderr) == (6, True)
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"n\n", 6), (b"\n", 6), (b"\x04", 6)])

@@ -55,6 +55,9 @@ def test_what_is_not_there_is_told_with_the_nearest_name(kind: str, ids: dict[st
     assert told.value.what == f"no {kind.lower()} called {misspelt!r}"
     assert NAMES[kind] in told.value.seen
     assert told.value.try_ == f"-p it={NAMES[kind]}"
+    with pytest.raises(UsageError) as told:
+        prepare(declared(kind), {"it": NAMES[kind].upper()})
+    assert told.value.try_ == f"-p it={NAMES[kind]}"
     for nonsense in ("<x>", "../volumes", "a b", "web/json", "ünï"):
         with pytest.raises(UsageError, match=f"no {kind.lower()} called {nonsense!r}"):
             prepare(declared(kind), {"it": nonsense})

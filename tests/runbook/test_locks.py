@@ -114,6 +114,21 @@ def test_who_looks_at_a_dead_run_is_in_nobodys_way(
     assert told == ["taken up"]
 
 
+def test_a_turn_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in vain for another process is told which file it holds; a run that has ended then has ended all the same."""
+    monkeypatch.setattr(locks, "_PATIENCE", 0.05)
+    turn = FileLock(paths.home() / "runs/.going/turn.lock")
+    with locks.held(tmp_path):
+        with turn:
+            for wants in (lambda: claim(WEB), lambda: locks.going(tmp_path), lambda: locks.others(0)):
+                with pytest.raises(Refused, match=r"turn\.lock is locked after 0\.05 s"):
+                    wants()
+        claim(WEB)
+        turn.acquire()
+    turn.release()
+    assert locks.going(tmp_path) is None
+
+
 def test_claims_of_a_run_last_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a run a claim outlasts its block, for the verification; two claims add up, and nothing is left."""
     with locks.held(tmp_path):

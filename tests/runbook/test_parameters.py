@@ -79,6 +79,7 @@ def test_text_becomes_what_it_means(name: str, given: Any, plain: Any) -> None:
     ("given", "expected"),
     [
         ({"contaner": "x"}, "-p container="),
+        ({"MEMORY": "1m"}, "-p memory="),
         ({"memory": "64q"}, "512m"),
         ({"memory": "0"}, "above zero"),
         ({"watch": "-1"}, "10s"),
