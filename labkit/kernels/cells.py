@@ -18,7 +18,8 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn
 
@@ -40,6 +41,30 @@ FLUSH_SECONDS = 0.2
 """As long as ipykernel lets a stream wait for more text."""
 
 
+LOCK = threading.RLock()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """One thread at a time; an interrupt that comes meanwhile is heeded afterwards, since half a message would garble the next.
+
+    It is always the main thread that it interrupts, whose handlers alone can be set (`signal`).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with LOCK:
+            yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        with LOCK:
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
 class Outbox(Session):
     """Takes the place of a Jupyter session: what is sent goes to the runner."""
 
@@ -49,7 +74,12 @@ class Outbox(Session):
     """The header of the cell that runs: an Output widget takes what belongs to it."""
 
     def send(self, stream: Any, msg_or_type: Any, content: Any = None, *_: Any, **more: Any) -> Any:
-        """Send a message, or one of this type and *content*; also the binary buffers of a widget."""
+        """Send a message, or one of this type and *content*; also the binary buffers of a widget.
+
+        From a process that a cell has forked nothing is sent, as in ipykernel: messages of two would get into each other.
+        """
+        if os.getpid() != self.pid:
+            return None
         message = (
             msg_or_type if isinstance(msg_or_type, dict) else {"msg_type": msg_or_type, "content": content}
         )
@@ -61,12 +91,9 @@ class Outbox(Session):
             "parent_header": self.request or {},
             "buffers": [base64.b64encode(each).decode() for each in more.get("buffers") or []],
         }
-        with LOCK:
+        with undisturbed():
             wire.send(self.connection, told, default=json_default)
         return message
-
-
-LOCK = threading.RLock()
 
 
 class ZMQInteractiveShell(KernelShell):  # libraries ask for this very name
@@ -113,7 +140,7 @@ class Stream(io.TextIOBase):
         if os.getpid() != self._pid:  # a fork of the cell's own
             os.write(self._number, text.encode(errors="surrogateescape"))
             return len(text)
-        with LOCK:
+        with undisturbed():
             self.drain()
             self._keep(text)
         return len(text)
@@ -122,7 +149,7 @@ class Stream(io.TextIOBase):
         """Send what is kept."""
         if os.getpid() != self._pid:
             return
-        with LOCK:
+        with undisturbed():
             self.drain()
             text, self._text = "".join(self._text), []
             if text:

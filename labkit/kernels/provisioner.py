@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack, suppress
+from subprocess import DEVNULL, STDOUT
 from typing import Any
 
 from jupyter_client.connect import port_names
@@ -39,6 +40,7 @@ class Forked:
         self.connection = connection  # the kernel lives as long as we hold this
         connection.setblocking(False)
         self._seen = b""
+        self._given_up = False
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal, or None while it lives."""
@@ -46,21 +48,23 @@ class Forked:
             try:
                 data = self.connection.recv(4096)
             except BlockingIOError:
-                return None
+                if not self._given_up or _alive(self.pid):
+                    return None
+                data = b""
             except OSError:
                 data = b""
             self._seen += data
             if not data:
                 status = wire.parsed(self._seen)
                 self.returncode = os.waitstatus_to_exitcode(status["status"]) if status else -signal.SIGKILL
+                with suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)  # for whoever waits for it
                 self.connection.close()
         return self.returncode
 
     def give_up(self) -> None:
-        """Do not wait for the zygote, if it is stuck, to tell that the process has ended."""
-        if self.poll() is None and not _alive(self.pid):
-            self.returncode = -signal.SIGKILL
-            self.connection.close()
+        """From now on do not wait for the zygote, which may be stuck, to tell that the process has ended."""
+        self._given_up = True
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Its exit code, once it is known."""
@@ -171,11 +175,9 @@ def _ask(
         opened.callback(os.close, null)
         folder = os.open(options.get("cwd") or ".", os.O_PATH | os.O_DIRECTORY)
         opened.callback(os.close, folder)
-        files = [
-            null,
-            *(_file(options.get(name), number) for name, number in (("stdout", 1), ("stderr", 2))),
-            folder,
-        ]
+        out = _file(options.get("stdout"), 1, {DEVNULL: null})
+        error = _file(options.get("stderr"), 2, {DEVNULL: null, STDOUT: out})
+        files = [null, out, error, folder]
         client.ask(
             connection,
             files,
@@ -200,10 +202,13 @@ def _alive(pid: int) -> bool:
     return False
 
 
-def _file(chosen: Any, number: int) -> int:
-    """The descriptor for a stream of the kernel: that of a file that was given, or our own."""
+def _file(chosen: Any, number: int, meant: dict[int, int]) -> int:
+    """The descriptor for a stream of the kernel: that of what was *chosen* as for `subprocess.Popen`, or our own, *number*.
+
+    *meant*: what stands for a descriptor there, and the one that it stands for.
+    """
     with suppress(AttributeError, OSError, ValueError):
         return int(chosen.fileno())
-    if isinstance(chosen, int) and chosen >= 0:
-        return chosen
+    if isinstance(chosen, int):
+        return chosen if chosen >= 0 else meant.get(chosen, number)
     return number

@@ -151,7 +151,7 @@ def end_all(*, gently: bool = False, seconds: float = 5) -> list[str]:
             continue
         process.signal(signal.SIGHUP if gently else signal.SIGTERM)
         end = time.monotonic() + seconds
-        while lock.exists() and process.alive and time.monotonic() < end:
+        while process.alive and (lock.exists() or not gently) and time.monotonic() < end:
             time.sleep(0.01)
         told.append(f"fork server {process.pid}: " + ("told to end" if process.alive else "ended"))
         if not process.alive:

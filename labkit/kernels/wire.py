@@ -53,16 +53,23 @@ def _exactly(connection: socket.socket, size: int) -> bytes | None:
 
 
 async def readable(connection: socket.socket) -> None:
-    """Wait, in an event loop, until something has come on *connection*, or its other side has closed."""
+    """Wait, in an event loop, until something has come on *connection*, or one of its sides has closed.
+
+    Any number may wait for the same one, and who is faster may read it out and close it.
+    """
     import asyncio  # not for the thin client
 
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(connection, lambda: None if ready.done() else ready.set_result(None))
+    own = os.dup(
+        connection.fileno()
+    )  # a loop has one reader a descriptor, and hears nothing of one that was closed
+    loop.add_reader(own, lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready
     finally:
-        loop.remove_reader(connection)
+        loop.remove_reader(own)
+        os.close(own)
 
 
 def size(data: bytes | bytearray) -> int:

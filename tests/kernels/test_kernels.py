@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -35,10 +36,10 @@ class Own(BlockingKernelClient):
 
 
 @contextmanager
-def kernel(name: str = "labkit") -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+def kernel(name: str = "labkit", **streams: Any) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
     """A kernel that is ready."""
     manager = KernelManager(kernel_name=name)
-    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    manager.start_kernel(**{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams})
     client = manager.client()
     client.start_channels()
     try:
@@ -119,6 +120,50 @@ def test_of_a_stuck_zygote_nobody_waits_long(
         finally:
             os.kill(zygote, signal.SIGCONT)
     assert soon(lambda: of_runtime(Path(os.environ["LABKIT_RUNTIME"])) == [zygote])
+
+
+def test_who_was_given_up_is_gone_once_it_has_ended() -> None:
+    """Where the zygote is stuck, a killed kernel that takes its time to end is still found to have ended when it has."""
+    ours, zygotes_ = socket.socketpair()
+    child = subprocess.Popen(["sleep", "1000"])
+    with ours, zygotes_:
+        forked = provisioner.Forked(ours, child.pid)
+        forked.give_up()
+        assert forked.poll() is None
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert forked.poll() == -signal.SIGKILL
+    child.wait()
+
+
+def test_several_wait_for_one_kernel() -> None:
+    """All who wait for a kernel's end hear of it, also where somebody else has read it before them."""
+
+    async def waited() -> list[int | None]:
+        ours, zygotes_ = socket.socketpair()
+        one = provisioner.ForkedProvisioner()
+        forked = provisioner.Forked(ours, os.getpid())
+        waiting = [asyncio.create_task(one._ended(forked)) for _ in range(2)]
+        await asyncio.sleep(0)
+        zygotes_.close()
+        found = forked.poll()
+        await asyncio.wait_for(asyncio.gather(*waiting), 60)
+        return [found, forked.poll()]
+
+    assert asyncio.run(waited()) == [-signal.SIGKILL] * 2
+
+
+def test_streams_are_those_that_were_chosen(
+    zygote: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What a kernel writes beside its messages goes into the file that was given, errors with it, or nowhere."""
+    beside = f"{IS_FORKED}; _ = os.write(1, b'beside'), os.write(2, b'wrong')"
+    with (tmp_path / "said").open("wb") as file:
+        for chosen in (file, subprocess.DEVNULL):
+            with kernel(stdout=chosen, stderr=subprocess.STDOUT) as (_, client):
+                told(client, beside)
+    assert {"beside", "wrong"} <= set(re.findall("beside|wrong", (tmp_path / "said").read_text()))
+    assert not re.findall("beside|wrong", "".join(capfd.readouterr()))
 
 
 def test_a_zygote_hears_of_much_at_once(zygote: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -63,6 +64,10 @@ CELLS = {
     "asking": ["input('?')"],
     "asking for a password": ["import getpass\ngetpass.getpass()"],
     "leaving": ["import sys\nsys.exit(3)"],
+    "a fork that displays": [
+        "import os\nfrom IPython.display import display\nif os.fork() == 0:\n    display('child')\n    os._exit(0)\n"
+        "_ = os.wait()\ndisplay('parent')"
+    ],
     "warnings": ["import warnings\nwarnings.warn('careful')"],
     "expected errors": ["#raises\n1 / 0", "print('on')"],
     "a widget": [
@@ -251,6 +256,21 @@ def test_an_interrupt_ends_the_cell_alone(source: str, error: str, lane: Lane) -
     assert found[-1]["content"]["status"] == "error"
     assert [m["content"]["ename"] for m in found if m["msg_type"] == "error"] == [error]
     lane.interrupt()
+    assert text(lane, "print('on')") == "on"
+
+
+def test_an_interrupt_garbles_no_message(lane: Lane) -> None:
+    """One that comes while a message is half sent is heeded after it: the message arrives whole, and so do all that follow."""
+    large = "'x' * 10_000_000"
+    messages = lane.run(f"display({large}); import time; time.sleep(1000)", seconds=120)
+    assert next(messages)["msg_type"] == "execute_input"
+    assert select.select([lane._connection], [], [], 60)[0], (
+        "it has begun, and is larger than what a socket holds"
+    )
+    lane.interrupt()
+    shown, *_, reply = messages
+    assert len(shown["content"]["data"]["text/plain"]) == len(eval(large)) + 2
+    assert reply["content"]["status"] == "error"
     assert text(lane, "print('on')") == "on"
 
 

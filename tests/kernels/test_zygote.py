@@ -87,7 +87,8 @@ def test_nothing_is_left_of_it(how: str, zygote: int, runtime: Path) -> None:
     if how == "killed":
         os.kill(zygote, signal.SIGKILL)
         assert soon(lambda: not of_runtime(runtime))
-    starting.end_all(gently=how == "gently")
+    told = starting.end_all(gently=how == "gently", seconds=60)
+    assert how != "end_all" or told == [f"fork server {zygote}: ended"]
     assert soon(lambda: not of_runtime(runtime)) and list(runtime.glob("zygote-*")) == []
 
 
