@@ -11,12 +11,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import labkit
 from labkit.engine import Engine, images, ports
 from labkit.errors import EngineFailed
+from labkit.lab.waiting import until_ready
 
 SERVE = ["sh", "-c", "echo hello from $HOSTNAME >/index.html; exec httpd -f -p 80 -h /"]
 
@@ -26,6 +28,15 @@ ECHO = "socket S,2,2,0; bind S,sockaddr_in(53,INADDR_ANY); send S,$b,0,$a while 
 def fetch(address: str) -> str:
     with urllib.request.urlopen(f"http://{address}/", timeout=60) as reply:
         return str(reply.read().decode())
+
+
+def serve(engine: Engine, published: object, name: str = "web") -> Any:
+    """A container whose port 80 is *published* so, once its server answers inside: its port may be forwarded before."""
+    container = engine.client.containers.run(
+        "busybox:lab", SERVE, name=name, hostname=name, detach=True, ports={"80/tcp": published}
+    )
+    until_ready(engine, name, "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/")
+    return container
 
 
 def free_port() -> int:
@@ -47,9 +58,7 @@ def settled(engine: Engine, count: int):  # type: ignore[no-untyped-def]
 def test_published_port_is_reached_here(engine: Engine, address: str) -> None:
     """A port published on all addresses, or only on the loopback, of the engine's host answers on 127.0.0.1 here."""
     number = free_port()
-    container = engine.client.containers.run(
-        "busybox:lab", SERVE, name="web", hostname="web", detach=True, ports={"80/tcp": (address, number)}
-    )
+    container = serve(engine, (address, number))
     (port,) = settled(engine, 1)
     assert (port.container, port.container_port, port.local_port, port.note) == ("web", 80, number, "")
     assert fetch(port.address) == "hello from web\n"
@@ -88,9 +97,7 @@ def test_taken_port_is_reported_and_reached_elsewhere(engine: Engine) -> None:
     """A port that somebody here has already is reported; the container runs, and is reached on another port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
-        engine.client.containers.run(
-            "busybox:lab", SERVE, hostname="web", detach=True, ports={"80/tcp": number}
-        )
+        serve(engine, number)
         (port,) = settled(engine, 1)
         assert port.engine_port == number
         assert port.local_port not in (None, number)
@@ -103,9 +110,7 @@ def test_two_engines_publish_the_same_port(engine: Engine) -> None:
     number = free_port()
     with labkit.open_engine(name="neighbour", images=["busybox"]) as other:
         for each, name in ((engine, "one"), (other, "two")):
-            each.client.containers.run(
-                "busybox:lab", SERVE, hostname=name, detach=True, ports={"80/tcp": number}
-            )
+            serve(each, number, name)
             settled(each, 1)
         assert fetch(engine.ports[0].address) == "hello from one\n"
         assert fetch(other.ports[0].address) == "hello from two\n"

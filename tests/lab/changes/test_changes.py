@@ -17,13 +17,14 @@ from docker.errors import APIError
 import labkit
 from labkit.engine import Engine
 from labkit.errors import EngineUnreachable
+from labkit.lab import until_says
 from labkit.lab.changes import Changes, Looks
 from labkit.lab.changes.comparing import folded
 from labkit.lab.changes.fields import differences
 from labkit.lab.changes.snapshots import look
 from labkit.observe import events
 
-LOOP = ["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"]
+LOOP = ["sh", "-c", "trap 'exit 3' TERM; echo awake; while :; do sleep 0.05; done"]
 
 
 @pytest.fixture
@@ -59,6 +60,7 @@ def test_what_came_and_went_and_differs(engine: Engine, looks: Looks) -> None:
     docker(
         "run", "-d", "--name", "web", "-v", "data:/data", "-v", "/anon", "-p", "8080:80", "busybox:lab", *LOOP
     )
+    until_says(engine, "web", "awake")
     came = looks.changed()
     assert rows(came) == [
         ("container web", "came", "-", "running, busybox:lab"),
@@ -130,9 +132,11 @@ def test_text_is_the_same_every_time(engine: Engine, looks: Looks) -> None:
     told = set()
     for _ in range(2):
         docker("run", "-d", "--name", "web", "-P", "--expose", "80", "-v", "/anon", "busybox:lab", *LOOP)
+        until_says(engine, "web", "awake")  # it acts on SIGTERM from then on
         first = looks.changed()
         docker("exec", "web", "true")
         docker("restart", "web")
+        until_says(engine, "web", "awake")
         second = looks.changed()
         docker("stop", "web")
         third = looks.changed()

@@ -15,7 +15,7 @@ import pytest
 import labkit.lab
 from labkit.engine import Engine
 from labkit.errors import UsageError
-from labkit.lab import container, nothing_else, volume
+from labkit.lab import container, nothing_else, until_says, volume
 from labkit.lab.checking import following
 from labkit.lab.checking.checks import Check, Checks
 from labkit.lab.checking.rounds import concerns
@@ -24,7 +24,7 @@ from labkit.lab.conditions.facts import ANY
 from labkit.lab.notebooks.exercises import Exercise, Recorded
 from labkit.observe import Event, events
 
-LOOP = ["sh", "-c", "trap 'exit 143' TERM; while :; do sleep 0.05; done"]
+LOOP = ["sh", "-c", "trap 'exit 143' TERM; echo awake; while :; do sleep 0.05; done"]
 WRONG = {"name": "a", "source": "a", "says": "a"}
 RECORDED = Recorded.model_validate(
     {
@@ -93,6 +93,12 @@ def create(engine: Engine, name: str, command: list[str] = LOOP, **options: Any)
     engine.client.containers.create("busybox:lab", command, name=name, **options)
 
 
+def start(engine: Engine, name: str = "ada") -> None:
+    """Start it, and wait until it acts on SIGTERM: before that the signal would be lost."""
+    engine.client.api.start(name)
+    until_says(engine, name, "awake")
+
+
 def ending(name: str = "ada") -> list[Condition]:
     return [container(name).exited(143), container(name).received("SIGTERM")]
 
@@ -106,7 +112,7 @@ def test_the_mark_turns_when_the_engine_is_in_the_wanted_state_and_back(
     busy = threading.Thread(target=lambda: sum(n * n for n in range(30_000_000)), daemon=True)
     busy.start()
     create(engine, "ada")
-    engine.client.api.start("ada")
+    start(engine)
     watcher.until(lambda check: "is running" in repr(check))
     engine.client.api.kill("ada", "SIGTERM")
     watcher.until(lambda check: check.done)
@@ -209,7 +215,7 @@ def test_a_stored_file_is_seen_too(engine: Engine, checks: Checks) -> None:
 def test_another_container_of_the_same_name_is_another(engine: Engine, checks: Checks) -> None:
     """Removed and made again, or named so afterwards, it has not received what the former one did."""
     create(engine, "ada")
-    engine.client.api.start("ada")
+    start(engine)
     watcher = Watcher(checks.check("ending", *ending()))
     engine.client.api.kill("ada", "SIGTERM")
     watcher.until(lambda check: check.done)
@@ -233,7 +239,7 @@ def test_a_label_does_not_hide_what_happens(engine: Engine, checks: Checks) -> N
 def test_an_engine_that_does_not_answer_is_told_and_found_again(engine: Engine, checks: Checks) -> None:
     """A daemon that is down: the mark says so; up again, what happened before its end is still known."""
     create(engine, "ada")
-    engine.client.api.start("ada")
+    start(engine)
     watcher = Watcher(checks.check("ending", *ending()))
     engine.client.api.kill("ada", "SIGTERM")
     watcher.until(lambda check: check.done)
