@@ -106,7 +106,8 @@ class Secrets:
     def add_named(self, pairs: Mapping[str, str] | Iterable[str]) -> None:
         """Know the values of those *pairs* (a mapping, or ``NAME=value`` each) whose names look secret.
 
-        A value that another of them shows openly, such as a user's name, is no secret by itself.
+        And what looks secret inside of the others, such as the password of a database's URL.  A value that another of
+        them shows openly, such as a user's name, is no secret by itself.
         """
         if not isinstance(pairs, Mapping):
             pairs = dict(pair.partition("=")[::2] for pair in pairs)
@@ -114,6 +115,9 @@ class Secrets:
         for name, value in pairs.items():
             if looks_secret(name) and value not in open_values and not _REFERENCE.fullmatch(value):
                 self._add_if_telling(value)
+            for inside in looks.values(value) if not looks_secret(name) else ():
+                if inside not in open_values and f"//{inside}:{inside}@" not in value:
+                    self._add_if_telling(inside)
 
     def add_shapes(self, text: str) -> None:
         """Know what `mask` would hide in *text* for its shape."""

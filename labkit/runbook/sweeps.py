@@ -129,7 +129,7 @@ def look_again() -> None:
 
 
 def sweep(engine: Engine, secrets: Secrets = known, seen: set[str] | None = None) -> None:
-    """Learn what the containers and images of *engine* carry.
+    """Learn what the containers, images, volumes and networks of *engine* carry.
 
     *seen*: ids that need no second look; those looked at are added.
     """
@@ -141,6 +141,10 @@ def sweep(engine: Engine, secrets: Secrets = known, seen: set[str] | None = None
         if id_ not in seen:
             _learn_object(secrets, inspect, id_)
             seen.add(id_)
+    # of these, the lists tell everything
+    for row in [*(api.volumes()["Volumes"] or []), *api.networks()]:
+        secrets.add_named({**(row.get("Labels") or {}), "name": row["Name"]})
+        secrets.add_named(row.get("Options") or {})  # the password of a share, in what it is mounted with
 
 
 def _learn_object(secrets: Secrets, inspect: Any, id_: str) -> None:
@@ -155,7 +159,9 @@ def _learn_object(secrets: Secrets, inspect: Any, id_: str) -> None:
     secrets.add_named(
         {**(config.get("Labels") or {}), **variables, "name": str(facts.get("Name", "")).lstrip("/")}
     )
-    for words in (config.get("Cmd"), config.get("Entrypoint"), facts.get("Args")):
+    secrets.add_named(((facts.get("HostConfig") or {}).get("LogConfig") or {}).get("Config") or {})
+    health = (config.get("Healthcheck") or {}).get("Test")
+    for words in (config.get("Cmd"), config.get("Entrypoint"), facts.get("Args"), health):
         secrets.add_shapes(" ".join(words or []))
 
 

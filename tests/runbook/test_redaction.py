@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from docker.types import LogConfig
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -196,22 +197,35 @@ def test_nothing_is_written_that_holds_a_secret() -> None:
 
 
 def test_a_sweep_learns_what_an_engine_carries(engine: Engine, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    """Variables, labels and arguments of containers, and registry credentials, are known after a sweep."""
-    canaries = {kind: f"canary-of-{kind}" for kind in ("variable", "label", "argument", "registry")}
+    """Whatever looks secret of containers, volumes and networks, and registry credentials, is known after a sweep."""
+    kinds = "variable label argument registry url health log volume share network"
+    canaries = {kind: f"canary-of-{kind}" for kind in kinds.split()}
     auth = base64.b64encode(f"me:{canaries['registry']}".encode()).decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"example.org": {"auth": auth}}}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     engine.client.containers.create(
         "busybox:lab",
         ["redis-server", "--requirepass", canaries["argument"]],
-        environment={"DB_PASSWORD": canaries["variable"], "MODE": "ordinary-value"},
+        environment={
+            "DB_PASSWORD": canaries["variable"],
+            "MODE": "ordinary-value",
+            "DATABASE_URL": f"postgres://me:{canaries['url']}@db/x",
+            "OTHER_URL": "postgres://ordinary:ordinary@db/x",
+        },
         labels={"com.example.api-key": canaries["label"]},
+        healthcheck={"test": ["CMD", "ping", "--password", canaries["health"]]},
+        log_config=LogConfig(type="none", config={"splunk-token": canaries["log"]}),
     )
+    share = {"type": "cifs", "device": "//nas/x", "o": f"username=me,password={canaries['share']}"}
+    engine.client.volumes.create(
+        "share", driver="local", driver_opts=share, labels={"api_token": canaries["volume"]}
+    )
+    engine.client.networks.create("inner", labels={"api_token": canaries["network"]})
     secrets = Secrets()
     sweeps.sweep(engine, secrets)
     sweeps.learn_credentials(secrets)
-    text = " ".join([*canaries.values(), auth, "ordinary-value"])
-    assert secrets.mask(text) == " ".join([MASK] * 5 + ["ordinary-value"])
+    text = " ".join([*canaries.values(), auth, "ordinary-value ordinary"])
+    assert secrets.mask(text) == " ".join([MASK] * 11 + ["ordinary-value ordinary"])
 
 
 def test_what_a_container_carried_that_is_gone_is_known(
