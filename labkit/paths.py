@@ -22,6 +22,7 @@ from labkit.errors import LabkitError, UsageError
 
 __all__ = [
     "MARKER",
+    "chosen",
     "contents",
     "free_bytes",
     "home",
@@ -46,10 +47,8 @@ _OURS = {
 
 def home() -> Path:
     """The folder for what is kept; made when missing, readable by its user alone."""
-    chosen = os.environ.get("LABKIT_HOME")
-    if chosen:
-        path = Path(chosen).expanduser().absolute()
-    else:
+    path = chosen("LABKIT_HOME")
+    if path is None:
         import platformdirs
 
         path = platformdirs.user_data_path("labkit")
@@ -58,15 +57,7 @@ def home() -> Path:
 
 def runtime() -> Path:
     """The folder for sockets; short, since a unix socket's path holds at most 107 bytes (unix(7))."""
-    chosen = os.environ.get("LABKIT_RUNTIME")
-    if chosen:
-        path = Path(chosen).expanduser().absolute()
-    elif os.geteuid() == 0:
-        path = Path("/run/labkit")
-    elif os.access(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent", os.W_OK):
-        path = Path(os.environ["XDG_RUNTIME_DIR"]) / "labkit"
-    else:
-        path = Path(f"/tmp/labkit-{os.geteuid()}")
+    path = chosen("LABKIT_RUNTIME") or _usual_runtime()
     if len(os.fsencode(path)) > 60 or any(character in str(path) for character in " ,:\\"):
         raise UsageError(
             f"the folder for sockets, {path}, cannot be used",
@@ -74,6 +65,28 @@ def runtime() -> Path:
             try_="set LABKIT_RUNTIME to a short path",
         )
     return _private_folder(path, "LABKIT_RUNTIME")
+
+
+def _usual_runtime() -> Path:
+    if os.geteuid() == 0:
+        return Path("/run/labkit")
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if folder.is_absolute() and os.access(
+        folder, os.W_OK
+    ):  # others are to be ignored (XDG Base Directory Specification)
+        return folder / "labkit"
+    return Path(f"/tmp/labkit-{os.geteuid()}")
+
+
+def chosen(variable: str) -> Path | None:
+    """The full path that an environment *variable* names; None where it is not set.  Raises `UsageError` for ``~nobody``."""
+    told = os.environ.get(variable)
+    try:
+        return Path(told).expanduser().absolute() if told else None
+    except (OSError, RuntimeError) as error:  # such as a present folder that is gone
+        raise UsageError(
+            f"{variable} leads nowhere", seen=f"{told!r}: {error}", try_="give it a full path"
+        ) from error
 
 
 def _private_folder(path: Path, variable: str) -> Path:

@@ -199,8 +199,8 @@ def test_engine_lives_across_commands() -> None:
             labkit("engine", "exec", "cli", "docker", "run", "--rm", "busybox:lab", "echo", "hi").stdout
             == "hi\n"
         )
-        assert labkit("engine", "exec", "cli", "sh", "-c", "exit 7").returncode == 7
-        for word in ("", "/", "/nosuch", "--host"):
+        assert labkit("engine", "exec", "cli", "--", "sh", "-c", "exit 7").returncode == 7
+        for word in ("", "/", "/nosuch", "--", "--host"):
             nothing = labkit("engine", "exec", "cli", word)
             assert nothing.returncode == 2 and nothing.stderr.startswith("labkit: "), nothing
         assert "exec --host NAME COMMAND" in nothing.stderr

@@ -50,6 +50,13 @@ def test_an_empty_private_folder_may_be_taken(folder: Path, variable: str) -> No
     assert FOLDERS[variable]() == folder
 
 
+def test_a_folder_of_nobody_is_one_message(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a variable names and nobody can find is a usage error that names both."""
+    monkeypatch.setenv(variable, "~no-such-user/labkit")
+    with pytest.raises(UsageError, match=f"{variable} leads nowhere\n.*~no-such-user"):
+        FOLDERS[variable]()
+
+
 def with_mode(mode: int) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         folder.mkdir()

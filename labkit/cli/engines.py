@@ -91,6 +91,8 @@ def engine_exec(
     from labkit.engine.host import NamespaceHost
 
     record = records.find(name)
+    if command[0] == "--" and command[1:]:  # which many a person types there
+        command = command[1:]
     environment = {**os.environ, **commandline.environ(record.folder)}
     if host:
         if record.init is None:

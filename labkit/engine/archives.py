@@ -1,6 +1,7 @@
-"""One file that carries a pack: an outer tar with a manifest first and one payload, checked by SHA-256.
+"""One file that carries a pack: an outer tar with a manifest first and one payload, both checked by SHA-256.
 
-Used for engine packs and image packs alike, for a room with no network.
+It is read from front to back, so it may come through a pipe.  Used for engine packs and image packs alike, for a room with
+no network.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def write(file: Path, manifest: dict[str, Any], payload: Path) -> None:
     fresh = file.with_name(f".{file.name}.part")
     try:
         with tarfile.open(fresh, "w", format=tarfile.PAX_FORMAT) as tar:
-            text = json.dumps(full, indent=1).encode()
+            text = json.dumps({**full, "sha256": _of(full)}, indent=1).encode()
             member = tarfile.TarInfo(MANIFEST)
             member.size = len(text)
             tar.addfile(member, io.BytesIO(text))
@@ -68,6 +69,9 @@ def read(file: Path, kind: str, payload: Path) -> dict[str, Any]:
         if first is None or first.name != MANIFEST or first.size > 2**20:
             raise _broken(file, f"no {MANIFEST} at its start")
         manifest = json.load(cast(BinaryIO, tar.extractfile(first)))
+        # of a file that was written before there was one, there is none
+        if manifest.pop("sha256", _of(manifest)) != _of(manifest):
+            raise _broken(file, "its manifest is not the one that was written")
         if manifest.get("format") != FORMAT or manifest.get("kind") != kind:
             seen = f"kind {manifest.get('kind')!r}, format {manifest.get('format')!r}"
             raise PackBroken(
@@ -92,7 +96,7 @@ def read(file: Path, kind: str, payload: Path) -> dict[str, Any]:
 @contextmanager
 def _reading(file: Path) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(file, "r:") as tar:
+        with file.open("rb") as source, tarfile.open(fileobj=source, mode="r|", bufsize=2**20) as tar:
             yield tar
     except FileNotFoundError:
         raise UsageError(f"no such pack file: {file}") from None
@@ -132,6 +136,11 @@ def _copy(source: BinaryIO, target: Path) -> str:
         target.unlink(missing_ok=True)
         raise
     return digest.hexdigest()
+
+
+def _of(manifest: dict[str, Any]) -> str:
+    told = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

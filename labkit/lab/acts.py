@@ -33,8 +33,7 @@ SCHEMA = (
 
 def file() -> Path:
     """Where progress is kept."""
-    told = os.environ.get("LABKIT_PROGRESS")
-    return Path(told).expanduser().absolute() if told else paths.home() / "progress.sqlite"
+    return paths.chosen("LABKIT_PROGRESS") or paths.home() / "progress.sqlite"
 
 
 def learner() -> str:

@@ -109,10 +109,11 @@ def _find(given: str, name: str) -> tuple[str, str]:
             lost = "; what was typed is kept nowhere, so set it again" if place.startswith(_VARIABLE) else ""
             raise ValueError(f"a variable that is set; {place or 'one without a name'} is not{lost}")
         return os.environ[place], given
-    path = Path(place).expanduser().absolute()
+    path = Path(place)
     try:
+        path = path.expanduser().absolute()
         return path.read_text(encoding="utf-8").removesuffix("\n"), f"file:{path}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last of them for ~nobody
         raise ValueError(
             f"a text file that can be read; {path}: {getattr(error, 'strerror', '') or error}"
         ) from None

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -54,10 +55,11 @@ def flip(data: bytes) -> bytes:
     [
         (cut, "broken"),
         (flip, "SHA-256"),
+        (lambda data: data.replace(b'"images": []', b'"images": {}'), "manifest"),
         (lambda _: b"", "broken"),
         (lambda _: b"not a pack\n" * 500, "broken"),
     ],
-    ids=["cut short", "one bit flipped", "empty", "a text file"],
+    ids=["cut short", "one bit flipped", "another manifest", "empty", "a text file"],
 )
 def test_broken_pack_is_refused(tmp_path: Path, damage, words: str) -> None:  # type: ignore[no-untyped-def]
     """A damaged pack file is one clear message, and nothing is unpacked from it."""
@@ -68,6 +70,43 @@ def test_broken_pack_is_refused(tmp_path: Path, damage, words: str) -> None:  # 
         archives.read(file, "images", target)
     assert str(file) in str(caught.value)
     assert not target.exists()
+
+
+def test_a_pack_that_is_damaged_at_any_byte_is_refused_or_the_same(tmp_path: Path) -> None:
+    """Wherever a byte is another one, in headers, manifest or payload, nothing that was not written is ever read."""
+    file, target = small_pack(tmp_path), tmp_path / "out"
+    good, expected = file.read_bytes(), archives.read(file, "images", target)
+    refused = 0
+    for at in [*range(0, 4096, 5), *range(4096, len(good), 1999)]:
+        file.write_bytes(good[:at] + bytes([good[at] ^ 0x15]) + good[at + 1 :])
+        target.unlink(missing_ok=True)
+        try:
+            assert expected.items() <= archives.read(file, "images", target).items(), at
+            assert target.read_bytes() == b"x" * 100_000
+        except PackBroken:
+            refused += 1
+            assert not target.exists()
+    assert refused > 100
+
+
+def test_a_pack_comes_through_a_pipe(tmp_path: Path) -> None:
+    """What is read from front to back need not be a file on a disk: ``ssh there cat FILE | labkit … import /dev/stdin``."""
+    data, pipe = small_pack(tmp_path).read_bytes(), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(data,), daemon=True).start()
+    assert archives.read(pipe, "images", tmp_path / "out")["kind"] == "images"
+    assert (tmp_path / "out").read_bytes() == b"x" * 100_000
+
+
+def test_a_pack_of_before_manifests_had_a_checksum_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that an earlier version wrote is as good as before."""
+    with monkeypatch.context() as patched:
+        patched.setattr(archives, "_of", lambda _: None)
+        file = small_pack(tmp_path)
+    file.write_bytes(file.read_bytes().replace(b'"sha256": null', b'"before": null'))
+    assert archives.read(file, "images", tmp_path / "out")["kind"] == "images"
 
 
 def test_pack_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def test_a_file_is_found_from_everywhere(places: dict[str, str], monkeypatch: py
         ("env:", "one without a name is not"),
         ("file:/no/such", "/no/such: No such file"),
         ("file:/", "/: Is a directory"),
+        ("file:~no-such-user/it", "~no-such-user/it: Could not determine home"),
         ("file:/dev/null", "a secret that is not empty"),
         (7, "env:NAME, file:PATH or ask"),
         ("ask", "since there is no terminal to ask on"),
