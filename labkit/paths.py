@@ -46,12 +46,21 @@ _OURS = {
 
 
 def home() -> Path:
-    """The folder for what is kept; made when missing, readable by its user alone."""
+    """The folder for what is kept; made when missing, readable by its user alone.
+
+    Programs of an engine pack run with the libraries that lie in it, whose folders ld.so(8) takes apart at colons and semicolons.
+    """
     path = chosen("LABKIT_HOME")
     if path is None:
         import platformdirs
 
         path = platformdirs.user_data_path("labkit")
+    if set(str(path)) & set(":;"):
+        raise UsageError(
+            f"the folder {path} cannot be used",
+            expected="a path without colons and semicolons",
+            try_="set LABKIT_HOME to another folder",
+        )
     return _private_folder(path, "LABKIT_HOME")
 
 

@@ -57,6 +57,17 @@ def test_a_folder_of_nobody_is_one_message(variable: str, monkeypatch: pytest.Mo
         FOLDERS[variable]()
 
 
+@pytest.mark.parametrize("name", ["12:30", "a;b"])
+def test_a_home_in_which_no_pack_could_run_is_not_made(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What separates folders for the loader of libraries is told before anything is put there."""
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / name))
+    with pytest.raises(UsageError, match="without colons and semicolons"):
+        paths.home()
+    assert list(tmp_path.iterdir()) == []
+
+
 def with_mode(mode: int) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         folder.mkdir()

@@ -54,9 +54,19 @@ class Call:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The request's JSON; empty where there is none."""
-        body = self.request.body
-        return dict(json.loads(body) or {}) if isinstance(body, bytes | str) and body else {}
+        """The request's JSON; empty where there is none.  Raises `Refused` for one that nobody can look at before it is sent."""
+        text = self.request.body or "{}"
+        try:
+            found = json.loads(text) if isinstance(text, bytes | str) else ""  # a stream can be read but once
+        except ValueError:
+            found = ""
+        if found is not None and not isinstance(found, dict):
+            _refuse(self, "its body cannot be read as a JSON object", "send one as text")
+        return found or {}
+
+    def fields(self, name: str) -> list[Any]:
+        """What the JSON has for *name* in whatever case: Go's encoding/json, which reads it there, minds none."""
+        return [value for key, value in self.body.items() if key.lower() == name.lower()]
 
 
 # -- what a request changes: one function a sort of request, with what the path's pattern has caught
@@ -81,7 +91,7 @@ def _executed(api: docker.APIClient, call: Call, number: str, *_: str) -> list[S
 
 def _connected(api: docker.APIClient, call: Call, *_: str) -> list[Subject]:
     """A container gains or loses an address: the one in the body."""
-    return [("container", str(call.body.get("Container", "")))]
+    return [("container", str(name)) for name in call.fields("Container")]
 
 
 def _committed(api: docker.APIClient, call: Call) -> list[Subject]:
@@ -223,16 +233,16 @@ class GuardedClient(Client):
                 self.approved.discard(approval)
 
     def _guarded_send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        if request.method in READING:
-            return self._answer(request, options)
         call = Call(request)
+        if call.method in READING and not call.path.endswith("attach/ws"):
+            return self._answer(request, options)
         changed = subjects(self.api, call)
         for kind, name in changed:
             self._check(call, kind, name)
         if call.path in ("containers/create", "volumes/create", "networks/create"):
-            body = call.body
-            body["Labels"] = {**(body.get("Labels") or {}), **self._labels}
-            request.prepare_body(json.dumps(body), None)
+            theirs = {key: value for labels in call.fields("Labels") for key, value in (labels or {}).items()}
+            body = {key: value for key, value in call.body.items() if key.lower() != "labels"}
+            request.prepare_body(json.dumps({**body, "Labels": {**theirs, **self._labels}}), None)
         response = self._answer(request, options)
         if response.ok and call.method == "POST":
             self.approved.update(subject for subject in changed if subject[0] == "image")

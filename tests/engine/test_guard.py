@@ -25,6 +25,7 @@ class Try(NamedTuple):
     path: str
     query: Mapping[str, str] = MappingProxyType({})
     body: dict[str, Any] | None = None
+    stream: bytes | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} {' '.join(f'{k}={v}' for k, v in self.query.items())}".strip()
@@ -50,6 +51,10 @@ ON_THEIRS = [
     Try("POST", "/networks/{n}/connect", body={"Container": "{c}"}),
     Try("POST", "/networks/{net}/connect", body={"Container": "{c}"}),
     Try("POST", "/networks/bridge/disconnect", body={"Container": "{c}", "Force": True}),
+    Try("POST", "/networks/bridge/disconnect", body={"Container": "{my}", "CONTAINER": "{c}"}),
+    Try("POST", "/networks/bridge/disconnect", stream=b'{"Container": "theirs"}'),
+    Try("POST", "/containers/create", {"name": "mine"}, stream=b"[]"),
+    Try("GET", "/containers/{c}/attach/ws", {"stream": "1", "stdin": "1"}),
     Try("DELETE", "/networks/{n}"),
     Try("PUT", "/volumes/{v}", body={}),
     Try("DELETE", "/volumes/{v}"),
@@ -116,8 +121,9 @@ def send(engine: Engine, what: Try, names: dict[str, str]) -> Any:
     api = engine.client.api
     body = what.body and {k: v.format(**names) if isinstance(v, str) else v for k, v in what.body.items()}
     query = {key: value.format(**names) for key, value in what.query.items()}
-    version = f"{api.base_url}/v{api._version}"
-    return api.request(what.method, version + what.path.format(**names), params=query, json=body, timeout=60)
+    url = f"{api.base_url}/v{api._version}{what.path.format(**names)}"
+    stream = io.BytesIO(what.stream) if what.stream else None
+    return api.request(what.method, url, params=query, json=body, data=stream, timeout=60)
 
 
 def test_nothing_of_theirs_is_changed(engine: Engine, shared: Engine) -> None:
