@@ -234,6 +234,8 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     assert chromium, "chromium is missing: `labkit setup --tests` installs it"
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM)
+        running = playwright.chromium.launch(
+            executable_path=chromium, headless=True, args=CHROMIUM, timeout=SECONDS * 1000
+        )
         yield running
         running.close()

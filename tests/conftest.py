@@ -6,9 +6,11 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 from hypothesis import settings
 
@@ -90,13 +92,26 @@ def module_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield engine
 
 
+def remove_containers(engine: Engine) -> None:
+    """All of them; one that is being removed already, as after ``docker run --rm``, is waited for."""
+    api, end = engine.client.api, time.monotonic() + 60
+    while rows := api.containers(all=True):
+        for row in rows:
+            try:
+                api.remove_container(row["Id"], force=True, v=True)
+            except docker.errors.NotFound:
+                continue
+            except docker.errors.APIError:
+                if time.monotonic() > end:
+                    raise
+
+
 @pytest.fixture
 def engine(module_engine: Engine) -> Iterator[Engine]:
     """The module's engine, without containers, volumes and networks of an earlier test."""
     yield module_engine
     module_engine.unuse()
-    for container in module_engine.client.containers.list(all=True):
-        container.remove(force=True, v=True)
+    remove_containers(module_engine)
     for volume in module_engine.client.volumes.list():
         volume.remove()
     module_engine.client.networks.prune()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,17 +28,28 @@ def top(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     if not offered:
         pytest.skip("this machine has no controllers of cgroup version 2")
     before = words(found[0] / "cgroup.subtree_control")
-    for controller in offered:
-        (found[0] / "cgroup.subtree_control").write_text(f"+{controller}")
-    top = found[0] / f"test-{os.getpid()}"
-    top.mkdir()
+    top, pin = (found[0] / f"test-{name}{os.getpid()}" for name in ("", "pin-"))
+    for group in (top, pin):
+        group.mkdir()
     monkeypatch.setattr(cgroups, "hierarchies", lambda: [Hierarchy(top, "cgroup2", "")])
     try:
+        hold(found[0], pin, offered)
         yield top
     finally:
         cgroups.remove(top)
+        cgroups.remove(pin)
         for controller in set(offered) - set(before):
-            (found[0] / "cgroup.subtree_control").write_text(f"-{controller}")
+            with suppress(OSError):  # engines that other tests have begun meanwhile need it, too
+                (found[0] / "cgroup.subtree_control").write_text(f"-{controller}")
+
+
+def hold(top: Path, pin: Path, offered: list[str]) -> None:
+    """Have *top* hand down all that it is offered, and keep it so by *pin*: the last engine of another test takes it back."""
+    while words(pin / "cgroup.subtree_control") != offered:
+        for group in (top, pin):
+            for controller in offered:
+                with suppress(OSError):
+                    (group / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def test_the_last_engine_takes_back_what_was_handed_down(top: Path) -> None:

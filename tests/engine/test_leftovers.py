@@ -175,8 +175,9 @@ def test_an_engine_that_starts_can_be_stopped_and_is_not_taken_for_dead(
 
 def slow_labkit(folder: Path) -> Path:
     """A folder with a labkit whose engines take long to boot, as on a machine that is busy or short of memory."""
-    shutil.copytree(Path(labkit.__file__).parent, folder / "lib/labkit")
-    (folder / "lib/labkit/engine/boot.sh").write_text("exec sleep 30\n")
+    half_written = shutil.ignore_patterns("*.pyc.*")  # by another process, just now
+    shutil.copytree(Path(labkit.__file__).parent, folder / "lib/labkit", ignore=half_written)
+    (folder / "lib/labkit/engine/boot.sh").write_text("exec sleep 1000\n")
     return folder / "lib"
 
 

@@ -171,9 +171,18 @@ def test_streams_without_end_are_there_at_once(engine: Engine) -> None:
     assert all(each.ended for each in relay.exchanges)
 
 
+def opened() -> set[tuple[str, str]]:
+    """The descriptors of this process, and where they lead."""
+    found = set[tuple[str, str]]()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of this look
+            found.add((path.name, str(path.readlink())))
+    return found
+
+
 def test_nothing_is_left(engine: Engine) -> None:
     """Whether it ends by itself or by Ctrl-C, with connections open: socket, thread and descriptors are gone at once."""
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    descriptors = opened()
     held: list[Any] = []
     for end in (None, KeyboardInterrupt):
         with contextlib.suppress(KeyboardInterrupt), Relay(engine) as relay:
@@ -190,7 +199,7 @@ def test_nothing_is_left(engine: Engine) -> None:
         assert not relay.path.exists()
         assert not [thread for thread in threading.enumerate() if thread.name == "labkit-relay"]
         assert held[-1].recv(4096).startswith(b"HTTP/1.1 200") and held[-1].close() is None
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert opened() <= descriptors
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from labkit.lab.conditions import (
     network,
     nothing_else,
     reachable,
+    reaching,
     volume,
 )
 from labkit.lab.conditions.containers import Container
@@ -206,7 +207,9 @@ class World:
 @pytest.fixture(scope="module")
 def world(module_engine: Engine) -> Iterator[World]:
     made = World(module_engine)
-    yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reaching, "PATIENCE", 60)  # seconds, for a busy machine
+        yield made
     for found in module_engine.client.containers.list(all=True):
         found.remove(force=True, v=True)
 

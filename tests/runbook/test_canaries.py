@@ -318,7 +318,7 @@ def given(place: Place, *more: str) -> list[str]:
         (["--apply", "--json"], 0),
         (["-p", "fail=error"], 1),
         (["-p", "fail=usage"], 2),
-        (["-p", "fail=sleep", "--step-limit", "2s"], 1),
+        (["-p", "fail=sleep", "--step-limit", "15s"], 1),  # which no other step may reach on a busy machine
     ],
     ids=["plan", "apply", "error", "mistake", "limit"],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,10 +65,11 @@ def test_found_then_fixed_then_healthy(engine: Engine, tmp_path: Path) -> None:
 def test_applied_but_not_enough(engine: Engine, tmp_path: Path) -> None:
     """5: a limit a little higher does not help, and a start that succeeded is not taken for a cure."""
     faults.inject(engine, "exit-137")
-    outcome = run(tmp_path, apply=True, memory="33m", watch="2s")
+    outcome = run(tmp_path, apply=True, memory="33m", watch="60s")  # which ends with the container
     assert (outcome.status, outcome.exit_code) == ("unverified", 5)
     assert outcome.verification is not None
-    assert "oom" in outcome.verification.evidence[0].fact
+    # whichever of the two the engine tells first; of a kill it may tell no oom at all
+    assert re.match("after the change: .*(oom|die)", outcome.verification.evidence[0].fact)
 
 
 def test_nothing_starts_for_a_parameter_that_does_not_fit(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from labkit.widgets.maps import draw_map
 from labkit.widgets.meters import draw_usage
 from labkit.widgets.stacks import draw_stack
 from labkit.widgets.timelines import draw_timeline
+from tests.browser import SECONDS
 from tests.widgets import test_maps, test_meters
 
 LONG = ["W" * 200, "ünïcödé-日本語-" * 12, "שלום עולם " * 20, "mmmmm " * 40, "i" * 300]
@@ -76,7 +77,9 @@ def drawings(name: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def page(browser: Browser) -> Page:
     """A page of headless Chromium."""
-    return browser.new_page(viewport={"width": 900, "height": 600})
+    page = browser.new_page(viewport={"width": 900, "height": 600})
+    page.set_default_timeout(SECONDS * 1000)
+    return page
 
 
 @pytest.mark.parametrize("name", LONG, ids=["wide", "several scripts", "right to left", "words", "narrow"])
@@ -100,6 +103,7 @@ def test_a_picture_shrinks_with_its_page_and_scrolls_where_it_could_not_be_read(
     widths = []
     for room in (900, 600, 560, 420):
         page.set_viewport_size({"width": room, "height": 600})
+        page.wait_for_function("room => innerWidth === room", arg=room)
         widths.append(page.evaluate("document.querySelector('svg').getBoundingClientRect().width"))
     page.set_viewport_size({"width": 900, "height": 600})
     assert widths == [760, 600, 560, 420]

@@ -187,7 +187,7 @@ def test_an_interrupt_leaves_nothing(words: list[str], runtime: Path, tmp_path: 
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in told
-    _await(lambda: not _engines(runtime, ""), 20)
+    _await(lambda: not _engines(runtime, ""), 60)
     assert list(tmp_path.iterdir()) == []
 
 
