@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,12 @@ from labkit.cli.shared import AsJson, EngineName, show_table
 from labkit.errors import EngineUnreachable, LabkitError, UsageError
 from labkit.progress import telling
 
+if TYPE_CHECKING:
+    from labkit.engine.records import Record
+
 __all__ = ["commands"]
+
+CUT_OFF = "cut off"
 
 commands = typer.Typer(help="Private engines, for use outside notebooks.", no_args_is_help=True)
 
@@ -29,7 +34,8 @@ def engine_list(as_json: AsJson = False) -> None:
             "id": r.id,
             "name": r.facts["name"],
             "pack": r.facts["pack"],
-            "state": r.facts["state"] if r.alive else "abandoned",
+            "state": _state(r),
+            "cut_off": r.cut_off,
             "owner": r.facts["owner"]["pid"] if r.facts["owner"] else None,
             "url": r.url,
         }
@@ -43,6 +49,19 @@ def engine_list(as_json: AsJson = False) -> None:
             [[r["id"], r["pack"], r["state"], r["owner"] or "none", r["url"]] for r in rows],
             "No engine runs.",
         )
+        for r in rows:
+            if r["state"] == CUT_OFF:
+                print(
+                    f"\n{r['id']} is cut off from this machine: {r['cut_off']}\n"
+                    "  its published ports are not reached, and it reaches nothing outside\n"
+                    "  try:      its reset() (in a lab, lab.reset()), or end it and start another"
+                )
+
+
+def _state(record: Record) -> str:
+    if not record.alive:
+        return "abandoned"
+    return CUT_OFF if record.cut_off else str(record.facts["state"])
 
 
 @commands.command("start")

@@ -129,6 +129,11 @@ class Engine(ABC):
     def ports(self) -> list[PublishedPort]:
         """Published ports of running containers and where each is reached from this machine."""
 
+    @property
+    def cut_off(self) -> str:
+        """Why the network of a private engine is joined to this machine no more; empty while it is."""
+        return ""
+
     @contextmanager
     def approve(self, kind: str, name: str) -> Iterator[None]:
         """While this lasts, labkit may change the object *name* of *kind* (``container``, ``image``, ``volume``, ``network``).
@@ -225,6 +230,8 @@ class Engine(ABC):
             "engine": f"{self.name} ({'private' if self.owned else 'shared'}, {self.provider})",
             "reached at": self.url,
         }
+        if self.cut_off:
+            facts["network"] = f"cut off from this machine: {self.cut_off}"
         try:
             version = self.client.version()
             info = self.client.info()

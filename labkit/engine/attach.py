@@ -140,6 +140,11 @@ class Attached(Engine):
             return list(rows)
         return [row.reached_here() for row in rows]
 
+    @property
+    def cut_off(self) -> str:
+        record = records.ready(self._record.id) if self._record else None
+        return record.cut_off if record else ""
+
 
 def _host_behind(url: str, engine_id: str, data_root: str) -> Host:
     """The host of the daemon behind a local socket: the namespaces of the process that listens there (unix(7)).

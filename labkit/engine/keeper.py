@@ -192,16 +192,25 @@ class Keeper:
     def watch(self) -> None:
         """Wait for the end: the owner's, the engine's own, or the one that a signal asks for."""
         assert self.boot is not None
+        ends = [*self.watched, os.pidfd_open(self.boot.pid), self.wake]
         if self.slirp is not None:
-            from labkit.engine.ports import Forwarder
+            self.forward_ports(self.slirp, ends)
+        self.ended(ends, None)
 
-            forwarder = Forwarder(
-                self.folder / "slirp.sock", self.folder / "run/docker.sock", self.folder / "ports.json"
-            )
-            threading.Thread(target=forwarder.follow, daemon=True).start()
-        boot = os.pidfd_open(self.boot.pid)
-        while not self.ended([*self.watched, boot, self.wake], None):
-            pass
+    def forward_ports(self, slirp: subprocess.Popen[bytes], ends: list[int]) -> None:
+        """Forward published ports until one of the *ends*; where *slirp* ends before them, write that down and return."""
+        from labkit.engine.ports import Forwarder
+
+        forwarder = Forwarder(
+            self.folder / "slirp.sock", self.folder / "run/docker.sock", self.folder / "ports.json"
+        )
+        threading.Thread(target=forwarder.follow, daemon=True).start()
+        self.ended([*ends, os.pidfd_open(slirp.pid)], None)
+        if not self.ended(ends):
+            code = slirp.wait()
+            how = f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+            self.record["cut_off"] = forwarder.cut_off = f"slirp4netns {how}"
+            self.save()
 
     @staticmethod
     def ended(descriptors: list[int], timeout: float | None = 0) -> bool:

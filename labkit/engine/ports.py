@@ -96,8 +96,11 @@ class UnixConnection(http.client.HTTPConnection):
 class Forwarder:
     """Keeps slirp4netns's forwards equal to what the running containers publish.
 
-    *api*: slirp4netns's API socket; *docker*: the engine's socket; *state*: the file to write the result to.
+    *api*: slirp4netns's API socket; *docker*: the engine's socket; *state*: the file to write the result to.  ``cut_off`` is
+    for who watches slirp4netns: why there is none any more.
     """
+
+    cut_off = ""
 
     def __init__(self, api: Path, docker: Path, state: Path) -> None:
         self._api, self._docker, self._state = api, docker, state
@@ -141,7 +144,7 @@ class Forwarder:
                     if not stream.recv(65536):
                         return
                     quiet = 0
-                if quiet in (0, *LOOKED_AGAIN):
+                if quiet in (0, *LOOKED_AGAIN) or (self.cut_off and self._active):
                     yield None
 
     def update(self) -> None:
@@ -149,6 +152,8 @@ class Forwarder:
         with closing(UnixConnection(self._docker)) as connection:
             containers = json.load(_ask(connection, "/containers/json"))
         wanted = {(row.protocol, row.engine_address, row.engine_port): row for row in published(containers)}
+        if self.cut_off:
+            self._active.clear()
         for key in [key for key in self._active if key not in wanted]:
             forward, _ = self._active.pop(key)
             self._call("remove_hostfwd", id=forward)
@@ -161,6 +166,8 @@ class Forwarder:
     def _forward(self, key: tuple[str, str, int], row: PublishedPort) -> PublishedPort:
         if row.note == ONLY_IPV6:
             return row
+        if self.cut_off:
+            return row.reached_at(None, self.cut_off)
         if key not in self._active:
             for local in (row.engine_port, _free_port(row.protocol), _free_port(row.protocol)):
                 reply = self._call(

@@ -73,6 +73,11 @@ class Record:
         return NamespaceHost(Process(**self.facts["init"]), user=self.facts["rootless"])
 
     @property
+    def cut_off(self) -> str:
+        """Why nothing leads from this machine to its network and back any more; empty while something does."""
+        return str(self.facts.get("cut_off", ""))
+
+    @property
     def url(self) -> str:
         """Where its API answers."""
         return f"unix://{self.folder}/run/docker.sock"

@@ -145,6 +145,11 @@ class Sandbox(Engine):
     def ports(self) -> list[PublishedPort]:
         return read_ports(self.folder / "ports.json")
 
+    @property
+    def cut_off(self) -> str:
+        record = records.ready(self.id)
+        return record.cut_off if record else ""
+
     # -- the daemon
 
     def _service(self, verb: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from labkit.engine import Engine
 from labkit.errors import UsageError, no_such
 
-__all__ = ["NoSuchMethod", "learner", "learners", "look_at", "no_such_method", "without_first"]
+__all__ = ["NoSuchMethod", "learner", "learners", "look_at", "made", "no_such_method", "without_first"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,6 +65,22 @@ def learner(called: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             return function(*given, **options)
 
         return looked
+
+    return look
+
+
+def made(called: str) -> Callable[[T], T]:
+    """Have a class look at what its objects are made of, before there is one; *called*: what notebooks call it."""
+
+    def look(kind: T) -> T:
+        signature, before = without_first(kind.__init__), kind.__new__  # type: ignore[misc]  # it is not called
+
+        def new(cls: T, *given: object, **options: object) -> object:
+            look_at(called, signature, given, options)
+            return before(cls, *given, **options)
+
+        kind.__new__ = new  # type: ignore[method-assign,assignment]
+        return kind
 
     return look
 
@@ -135,7 +151,12 @@ def _fits(parameter: inspect.Parameter, given: Any) -> bool:
 
 def _typed(arguments: Iterable[object], options: dict[str, Any]) -> str:
     """The arguments as they were typed, but for their length."""
-    return ", ".join([*map(short, arguments), *(f"{name}={short(given)}" for name, given in options.items())])
+    told = [*map(_short, arguments), *(f"{name}={_short(given)}" for name, given in options.items())]
+    return ", ".join(told)
+
+
+def _short(given: object) -> str:
+    return f"‹engine {given.name}›" if isinstance(given, Engine) else short(given)
 
 
 def _told(parameter: inspect.Parameter) -> str:

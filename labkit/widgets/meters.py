@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import drawsvg as draw
 
-from labkit.lab.arguments import learner
+from labkit.lab.arguments import learner, made
 from labkit.observe.quantities import ByteSize
 from labkit.observe.stats import Recorder, Sample, Usage
 from labkit.widgets.live import Live
@@ -51,6 +51,7 @@ def usage(engine: Engine, container: str, seconds: float = 30, *, exact: bool = 
     return UsageMeter(engine, container, seconds, exact=exact)
 
 
+@made("UsageMeter")
 class UsageMeter(Live):
     """The usage of *container*, live while it is recorded.  See `usage`."""
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from labkit.lab.arguments import learner
+from labkit.lab.arguments import learner, made
 from labkit.observe import Event
 from labkit.widgets.histories import History
 from labkit.widgets.live import Live
@@ -38,6 +38,7 @@ def state_machine(engine: Engine, container: str) -> StateMachine:
     return StateMachine(engine, container)
 
 
+@made("StateMachine")
 class StateMachine(Live):
     """The state machine of *container* (its name; it need not exist yet), live: the present state is lit.
 
@@ -87,8 +88,13 @@ class StateMachine(Live):
         """Stop following; the picture stays as it is."""
         self._done.set()
         self._wake.set()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of the stream; whoever listens to it is done."""
+        stream, self._stream = self._stream, None  # what it holds is closed only when nobody holds it
         with suppress(Exception):
-            self._stream.close()
+            stream.close()
 
     def _refresh(self) -> None:
         with self._lock:
@@ -118,8 +124,9 @@ class StateMachine(Live):
         while not self._done.is_set():
             with suppress(Exception):
                 filters = {"type": "container", "container": self._history.name}
-                self._stream = self._history.engine.client.events(since="1", filters=filters, decode=True)
-                for raw in self._stream:
+                stream = self._history.engine.client.events(since="1", filters=filters, decode=True)
+                self._stream = stream
+                for raw in () if self._done.is_set() else stream:  # stopped before there was one
                     actor = raw["Actor"]
                     with self._lock:
                         self._history.hear(
@@ -128,4 +135,5 @@ class StateMachine(Live):
                             )
                         )
                     self._wake.set()
+            self._let_go()
             self._done.wait(LOOK_EVERY)

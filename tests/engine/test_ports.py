@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,8 +18,10 @@ from typing import Any
 import pytest
 
 import labkit
-from labkit.engine import Engine, images, ports
+from labkit.cli.engines import engine_list
+from labkit.engine import Engine, images, ports, records
 from labkit.errors import EngineFailed
+from labkit.lab.conditions import Facts, reachable
 from labkit.lab.waiting import until_ready
 
 SERVE = ["sh", "-c", "echo hello from $HOSTNAME >/index.html; exec httpd -f -p 80 -h /"]
@@ -174,6 +178,32 @@ def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
         except OSError:
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+def test_an_engine_that_is_cut_off_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """When slirp4netns ends, ports, engine, list of engines and checks say why nothing is reached; a reset joins it again."""
+    run = {"image": "busybox:lab", "command": SERVE, "detach": True, "name": "web"}
+    with labkit.open_engine(name="cut", images=["busybox"]) as engine:
+        engine.client.containers.run(**run, ports={"80/tcp": (number := free_port())})
+        settled(engine, 1)
+        keeper = records.find(engine.id).facts["keeper"]["pid"]
+        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        (slirp,) = (pid for pid in children if b"slirp4netns" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(int(slirp), signal.SIGKILL)
+        end = time.monotonic() + 60
+        while engine.ports[0].address and time.monotonic() < end:
+            time.sleep(0.01)
+        why = "slirp4netns was ended by signal 9"
+        assert str(engine.ports[0]) == f"web 80/tcp -> not reachable ({why})"
+        reading = reachable(f"127.0.0.1:{number}").read(Facts(engine))
+        assert reading.saw == f"not readable (the engine is cut off: {why})"
+        engine_list()
+        told = [repr(engine), repr(labkit.open_engine("attach", engine="cut")), capsys.readouterr().out]
+        assert all(f"cut off from this machine: {why}" in each for each in told), told
+        engine.reset()
+        assert "cut off" not in repr(engine)
+        engine.client.containers.run(**run, hostname="web", ports={"80/tcp": number})
+        assert fetch(settled(engine, 1)[0].address) == "hello from web\n"
 
 
 def test_the_daemon_stops_at_once(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from labkit.errors import UsageError
 from labkit.runbook import redaction, reports
 from labkit.runbook.journal import Journal
 from labkit.runbook.outcomes import EXIT_CODES, Outcome, schema
-from labkit.runbook.plans import Plan
+from labkit.runbook.plans import Applied, Plan
 from tests import schemas
 from tests.runbook.test_outcomes import DONE, FINDING, failed, ran, shown
 
@@ -111,6 +111,22 @@ def test_each_thing_is_said_once(tmp_path: Path) -> None:
     assert len(headings) == len(set(headings))
     assert text.count(FINDING.evidence[0].detail) == 1
     assert {"#finding", "#applied", "#"} <= set(page.links)
+
+
+@pytest.mark.parametrize(
+    ("applied", "said"),
+    [
+        (Plan().wait(), "<p>There is nothing to do.</p>"),
+        (
+            Applied(note="dry run: nothing was changed; apply = True carries the plan out"),
+            "<p>Dry run: nothing was changed; apply = True carries the plan out.</p>",
+        ),
+    ],
+)
+def test_why_nothing_was_done_is_a_sentence(applied: Applied, said: str, tmp_path: Path) -> None:
+    """Below "What was done", what came of a plan that nobody carried out."""
+    cells = [ran(shown(Outcome(status="incident", findings=(FINDING,), plan=Plan(), applied=applied)))]
+    assert said in written(new_notebook(cells=cells), tmp_path)[1]
 
 
 def marked(ename: str, evalue: str, traceback: list[str]) -> nbformat.NotebookNode:

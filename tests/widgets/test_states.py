@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,7 @@ import pytest
 from labkit.engine import Engine
 from labkit.errors import UsageError
 from labkit.lab.commands import without_ids
-from labkit.widgets import StateMachine, picture, states, usage
+from labkit.widgets import StateMachine, UsageMeter, picture, states, usage
 
 
 def until(holds: Callable[[], bool], seconds: float = 120) -> float:
@@ -71,16 +72,26 @@ def test_other_containers_are_none_of_its_business(engine: Engine) -> None:
 
 
 def test_it_stops_when_closed(engine: Engine) -> None:
-    """After close it follows no more; a new one for the same container takes over from the former."""
-    first = StateMachine(engine, "web")
-    second = StateMachine(engine, "web")
+    """After close it follows no more, however early that comes; a new one for the same container takes over from the former."""
+    first = StateMachine(engine, "lone")
+    second = StateMachine(engine, "lone")
     assert second.following and not first.following
     second.close()
     assert not second.following
+    until(lambda: "labkit-states-lone" not in [thread.name for thread in threading.enumerate()])
 
 
 @pytest.mark.parametrize(
-    "make", [lambda e: StateMachine(e, 3), lambda e: StateMachine(e, ""), lambda e: usage(e, "nobody")]
+    "make",
+    [
+        lambda e: StateMachine(e, 3),
+        lambda e: StateMachine(e, ""),
+        lambda e: StateMachine(5, "ada"),
+        StateMachine,
+        lambda e: usage(e, "nobody"),
+        lambda e: UsageMeter(5, "ada", 1),
+        lambda e: UsageMeter(e, "ada", "long"),
+    ],
 )
 def test_what_cannot_be_shown_leaves_nothing_to_stumble_over(
     engine: Engine, make: Callable[[Engine], object], monkeypatch: pytest.MonkeyPatch

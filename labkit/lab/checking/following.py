@@ -86,8 +86,10 @@ class Following:
         self._close()
 
     def _close(self) -> None:
+        """Let go of the stream; whoever listens to it is done."""
+        stream, self._stream = self._stream, None  # what it holds is closed only when nobody holds it
         with suppress(Exception):
-            self._stream.close()
+            stream.close()
 
     def events(self) -> list[Event]:
         """Every event so far, oldest first: those heard, and those that the engine has told of and that have not yet come."""
@@ -122,6 +124,7 @@ class Following:
             with suppress(Exception):  # whatever a daemon that goes away makes of a stream
                 for event in self._events(stopped):
                     self._heard.put(event)
+            self._close()
             if self.answers:
                 self.answers, lost = False, time.monotonic()
                 self._heard.put(None)
@@ -134,10 +137,10 @@ class Following:
         with self._lock:
             since = max(self._log, default=(10**9,))[0]
         moment = f"{since // 10**9}.{since % 10**9:09d}"
-        self._stream = self.engine.client.events(since=moment, decode=True)
+        stream = self._stream = self.engine.client.events(since=moment, decode=True)
         self.answers = True
         self._heard.put(None)
-        for raw in () if stopped.is_set() else self._stream:
+        for raw in () if stopped.is_set() else stream:
             event = Event.read(raw)
             if self._keep(event):
                 yield event

@@ -75,6 +75,8 @@ def reachable(where: str, *, status: int | None = None) -> Condition:
             local = [
                 each for each in facts.engine.ports if each.engine_port == port and each.protocol == "tcp"
             ]
+        if local and (why := facts.engine.cut_off):
+            raise NotReadable(f"the engine is cut off: {why}")
         if not local or not local[0].local_port:
             return Seen("no container publishes it", ok=False)  # whoever answers there is somebody else
         at = ("127.0.0.1" if facts.engine.owned else host, local[0].local_port)

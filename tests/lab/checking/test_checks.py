@@ -477,6 +477,23 @@ def test_an_event_that_a_check_has_asked_for_is_told_to_the_others() -> None:
     until_ended()
 
 
+def test_a_stream_that_comes_after_the_end_is_closed() -> None:
+    """Who stops following while the engine is still being asked leaves no connection open."""
+    late, closed = threading.Event(), threading.Event()
+
+    def events(**_: object) -> SimpleNamespace:
+        late.wait(60)
+        return SimpleNamespace(close=closed.set)
+
+    client = SimpleNamespace(events=events)
+    followed = following.Following(cast("Engine", SimpleNamespace(client=client, url="tcp://nowhere")))
+    followed.subscribe(lambda batch, turned: None)
+    followed.stop()
+    late.set()
+    assert closed.wait(60)
+    until_ended()
+
+
 def test_a_session_counts_what_is_done_with_its_checks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
