@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import no_such
+from labkit.errors import UsageError, no_such
 
 __all__ = ["DEBIAN", "TAG", "Image", "catalogue", "known", "recipe"]
 
@@ -64,6 +64,8 @@ def catalogue() -> dict[str, Image]:
 def known(names: Sequence[str]) -> list[Image]:
     """The images *names*, each once.  Raises `UsageError` for a name that none has."""
     images = catalogue()
+    if isinstance(names, str):  # whose letters would be taken for names
+        raise UsageError("lab images are named in a list", seen=repr(names), expected=repr([names]))
     for name in names:
         if name not in images:
             raise no_such("lab image", name, images)

@@ -1,17 +1,35 @@
-"""Whether a private engine's daemon answers, or has ended: asked from outside, with the standard library alone."""
+"""Whether a private engine's daemon answers, or has ended, asked from outside with the standard library; and its settings."""
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import UsageError
 
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["answers", "complaint", "has_ended"]
+__all__ = ["answers", "complaint", "has_ended", "settings"]
+
+
+def settings(config: object) -> dict[str, Any]:
+    """*config* as ``daemon.json`` can hold it (nothing for None).  Raises `UsageError` for what it cannot hold."""
+    try:
+        found = json.loads(json.dumps({} if config is None else config))
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(
+            "an engine cannot be configured with this",
+            seen=repr(config),
+            expected="a dict, as in daemon.json",
+        )
+    return found
 
 
 def answers(api: Path) -> bool:

@@ -48,7 +48,7 @@ def open_sandbox(
 
     records.check_name(name)
     doctor.require_sandbox()
-    found = packs.find(pack)
+    found, settings = packs.find(pack), {**DEFAULT_CONFIG, **daemon.settings(config)}
     if images and state:
         raise UsageError(
             "an engine starts from images or from a state", seen=f"images={list(images)}, state={state!r}"
@@ -71,7 +71,7 @@ def open_sandbox(
         former = by_name.pop(name, None)
         if former is not None:
             former.close()
-        engine = Sandbox(name, found, state, {**DEFAULT_CONFIG, **(config or {})}, process, key)
+        engine = Sandbox(name, found, state, settings, process, key)
         by_name[name] = engine
         return engine
 

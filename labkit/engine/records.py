@@ -118,7 +118,7 @@ def listed() -> list[Record]:
 
 def check_name(name: str) -> None:
     """Raise `UsageError` for a *name* that an engine cannot have."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}", name):
         raise UsageError(
             "an engine cannot have this name", seen=repr(name), expected="up to 31 letters, digits, dashes"
         )

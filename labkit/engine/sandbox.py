@@ -179,12 +179,13 @@ class Sandbox(Engine):
         self._service("kill")
 
     def restart(self, config: dict[str, Any] | None = None) -> None:
+        settings = daemon.settings(config)
         self._service("stop")
-        with self._configured(config):
+        with self._configured(settings):
             self.start()
 
     def reload(self, config: dict[str, Any] | None = None) -> None:
-        with self._configured(config):
+        with self._configured(daemon.settings(config)):
             log = self.folder / "run/dockerd.log"
             offset, began = log.stat().st_size, time.time()
             self._service("reload")
@@ -192,13 +193,13 @@ class Sandbox(Engine):
                 raise EngineFailed(f"the daemon of {self.name!r} refuses its new configuration", seen=said)
 
     @contextmanager
-    def _configured(self, config: dict[str, Any] | None) -> Iterator[None]:
+    def _configured(self, config: dict[str, Any]) -> Iterator[None]:
         """Merge *config* into ``daemon.json`` on the host (a value of None removes a key) for what is done with it.
 
         Where that fails, the former file is put back, and the daemon runs with it.
         """
         before = self.host.read(CONFIG_FILE)
-        merged = {**json.loads(before), **(config or {})}
+        merged = {**json.loads(before), **config}
         kept = {key: value for key, value in merged.items() if value is not None}
         if config:
             self.host.write(CONFIG_FILE, json.dumps(kept, indent=2) + "\n")

@@ -16,7 +16,7 @@ import pytest
 import labkit
 from labkit import paths
 from labkit.engine import Engine, prepared, records
-from labkit.errors import EngineFailed
+from labkit.errors import EngineFailed, UsageError
 from tests.engine import machine
 
 
@@ -85,6 +85,8 @@ def test_bad_configuration_is_refused_and_put_back(engine: Engine) -> None:
     with pytest.raises(EngineFailed) as caught:
         engine.restart({"storage-driver": "punch-cards"})
     assert "punch-cards" in str(caught.value)
+    with pytest.raises(UsageError, match="as in daemon"):
+        engine.restart({"labels": {"no list, and no JSON"}})
     assert engine.host.read("/etc/docker/daemon.json") == before
     assert engine.ping(), "the daemon runs with the former configuration"
 
