@@ -360,7 +360,7 @@ def rows(world: World) -> dict[Condition, str]:
             "container x-stale, image asked for by: stale:1, a name without a digest, expected a digest",
         full.made_from(IMAGE): "container x-full, image: busybox:lab",
         full.made_from("shop:1"): "container x-full, image: busybox:lab, expected shop:1",
-        full.made_from("shop:9"): "container x-full, image: no such image, expected shop:9",
+        full.made_from("shop:9"): "container x-full, image: no such image shop:9, expected shop:9",
         container("x-stale").made_from("shop:1b"): "container x-stale, image: stale:1",
         container("x-stale").made_from("stale:1"): "container x-stale, image: another stale:1, expected stale:1",
         full.has_init(): "container x-full, init process: the engine's",
@@ -419,7 +419,7 @@ def rows(world: World) -> dict[Condition, str]:
         ),
         shop.same_as("shop:1b"): "image shop:1, compared with shop:1b: the same image",
         shop.same_as("shop:2"): "image shop:1, compared with shop:2: another image, expected the same image",
-        shop.same_as("shop:9"): "image shop:1, compared with shop:9: no such image, expected the same image",
+        shop.same_as("shop:9"): "image shop:1, compared with shop:9: no such image shop:9, expected the same image",
         shop.digest_of("shop:1b"): "image shop:1, digest compared with shop:1b: the same",
         shop.digest_of("shop:2"): "image shop:1, digest compared with shop:2: another, expected the same",
         shop.digest_of(IMAGE): "image shop:1, digest compared with busybox:lab: busybox:lab has no digest, expected the same",
@@ -430,10 +430,10 @@ def rows(world: World) -> dict[Condition, str]:
         shop.adds("1k", to=IMAGE): "image shop:1, size added to busybox:lab: 4b",
         shop.adds("3b", to=IMAGE): "image shop:1, size added to busybox:lab: 4b, expected 3b at most",
         image(IMAGE).adds("1k", to="shop:2"): "image busybox:lab, size added to shop:2: 8b less",
-        image(IMAGE).adds("1k", to="shop:9"): "image busybox:lab, size added to shop:9: no such image, expected 1k at most",
+        image(IMAGE).adds("1k", to="shop:9"): "image busybox:lab, size added to shop:9: no such image shop:9, expected 1k at most",
         shop.same_file("/etc/passwd", as_in=IMAGE): "image shop:1, file /etc/passwd compared with busybox:lab: the same",
         shop.same_file("/etc/passwd", as_in="shop:9"):
-            "image shop:1, file /etc/passwd compared with shop:9: no such image, expected the same",
+            "image shop:1, file /etc/passwd compared with shop:9: no such image shop:9, expected the same",
         shop.same_file("/one", as_in="shop:2"): "image shop:1, file /one compared with shop:2: absent, expected the same",
         shop.same_file("/bin", as_in=IMAGE): "image shop:1, file /bin compared with busybox:lab: no text, expected the same",
         drawn.same_file("/dealt", as_in="drawn:2"):
@@ -450,6 +450,8 @@ def rows(world: World) -> dict[Condition, str]:
         drawn.copied("/note", volume="pg", of="/note"): "image drawn:1, file /note compared with pg/note: the same text",
         drawn.copied("/note", volume="pg", of="/dos"):
             "image drawn:1, file /note compared with pg/dos: another text, expected the same text",
+        drawn.copied("/note", volume="no", of="/note"):
+            "image drawn:1, file /note compared with no/note: no such volume no, expected the same text",
         drawn.copied("/note", volume="pg", of="/no"):
             "image drawn:1, file /note compared with pg/no: volume pg has no /no, expected the same text",
         drawn.photographed("x-drawn"): "image drawn:1, made of x-drawn: this image",

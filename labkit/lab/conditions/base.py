@@ -59,7 +59,7 @@ class Condition:
         try:
             seen = self.see(facts)
         except Missing as missing:
-            seen = Seen(str(missing), ok=False)
+            seen = Seen(missing.told(self.looked_at), ok=False)
         except NotReadable as reason:
             seen = Seen(f"not readable ({reason})", ok=False)
         except (LookupError, TypeError, ValueError, tarfile.TarError) as odd:  # an answer of another form

@@ -119,9 +119,9 @@ class Contents(Object):
         name_of("volume", volume)
 
         def see(facts: Facts, found: Found) -> Seen:
-            own = _file(facts, found, place).text
+            own, holder = _file(facts, found, place).text, facts.volume(volume)
             try:
-                other = in_volume(facts, facts.volume(volume), source, text=True)
+                other = in_volume(facts, holder, source, text=True)
             except Missing:
                 return Seen(f"volume {volume} has no {source}", ok=False)
             same = own is not None and own == other

@@ -40,7 +40,17 @@ LINES = 2000
 
 
 class Missing(Exception):
-    """There is no such object."""
+    """There is no such object; *key* says which one, where the message does not."""
+
+    def __init__(self, what: str, key: Key | None = None) -> None:
+        super().__init__(what)
+        self.key = key
+
+    def told(self, looked_at: str) -> str:
+        """The message, with the object's name where it is not the one that stands first in what was *looked at*."""
+        if self.key is None or looked_at.partition(",")[0] == " ".join(self.key):
+            return str(self)
+        return f"{self} {self.key[1]}"
 
 
 class NotReadable(Exception):
@@ -126,7 +136,7 @@ class Facts:
         found = self.once((kind, name), lambda: _or_none(look))
         self.ids[kind, name] = found["Id"] if found is not None and kind in ("container", "network") else None
         if found is None:
-            raise Missing(f"no such {kind}")
+            raise Missing(f"no such {kind}", (kind, name))
         known: Found = found
         return known
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from labkit.engine.ports import own_name_of
 from labkit.lab.conditions.base import OFTEN, Condition, Object, Seen
 from labkit.lab.conditions.facts import ANY, Facts, Found
 from labkit.lab.conditions.files import Wanted, in_volume
@@ -58,7 +59,7 @@ class Volume(Object):
         def see(facts: Facts, found: Found) -> Seen:
             rows = facts.listed("containers", all=True)
             names = sorted(
-                str(row["Names"][0]).lstrip("/") if row["Names"] else "one without a name"
+                own_name_of(row) if row["Names"] else "one without a name"
                 for row in rows
                 if any(mount.get("Name") == self.name for mount in row["Mounts"])
             )

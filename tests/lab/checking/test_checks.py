@@ -435,6 +435,14 @@ def test_an_answer_of_another_form_is_a_failed_reading() -> None:
     assert str(reading) == "container ada, exit code: not readable (KeyError: 'Error'), expected 0"
 
 
+def test_a_linked_container_is_called_by_its_own_name() -> None:
+    """Of the names that an engine tells, the first may be the one that a link gave it."""
+    row = {"Id": "1", "Names": ["/proxy/db", "/x-db"], "Mounts": [{"Name": "pg"}]}
+    api = SimpleNamespace(inspect_volume=lambda name: {"Name": name}, containers=lambda **_: [row])
+    facts = Facts(cast("Engine", SimpleNamespace(client=SimpleNamespace(api=api))))
+    assert str(volume("pg").unused().read(facts)) == "volume pg, containers that have it: x-db, expected none"
+
+
 def test_what_is_not_an_event_of_ours_is_kept_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Health checks and the reading of files do not fill what is remembered."""
     raw = [
