@@ -24,6 +24,9 @@ from labkit.errors import EngineUnreachable, MissingCapability, UsageError
 
 # -- TLS
 
+TLS = f"tls-{os.getpid()}"
+"""The name of an engine, and no other worker's."""
+
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -45,7 +48,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def over_tls(certificates: Path) -> Iterator[str]:
     """The URL of a daemon with --tlsverify, on a port that is forwarded to this machine."""
-    with labkit.open_engine("sandbox", name="tls") as engine:
+    with labkit.open_engine("sandbox", name=TLS) as engine:
         assert isinstance(engine, Sandbox)
         for name in ("ca.pem", "server.pem", "server-key.pem"):
             engine.host.write(f"/etc/docker/{name}", (certificates / name).read_text())
@@ -74,7 +77,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def write_context(name: str, url: str, certificates: Path | None) -> None:
     """A docker context, as ``docker context create`` writes it."""
-    docker = commandline_of("tls")
+    docker = commandline_of(TLS)
     command = [docker, "context", "create", name, "--docker"]
     files = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"} if certificates else {}
     told = [f"host={url}", *(f"{key}={certificates}/{file}" for key, file in files.items())]
@@ -116,7 +119,7 @@ def test_an_engine_with_tls_is_reached(
         for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_HOST"):
             monkeypatch.delenv(name, raising=False)
         said = subprocess.run(
-            [commandline_of("tls"), "info", "--format", "{{.ID}}"],
+            [commandline_of(TLS), "info", "--format", "{{.ID}}"],
             env={**os.environ, **engine.environ},
             capture_output=True,
             text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,11 +122,10 @@ def test_the_engine_that_is_asked_is_the_one_that_is_used(ids: dict[str, str], t
     path = tmp_path / "book.ipynb"
     cell = nbformat.v4.new_code_cell("it: Container = 'web'", metadata={"tags": ["parameters"]})
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
-    with open_engine(name="other"):
+    name = f"other-{os.getpid()}"  # another test may have an engine called other, beside this one
+    with open_engine(name=name):
         command = [sys.executable, "-m", "labkit", "run", str(path), "--out", str(tmp_path)]
-        elsewhere = subprocess.run(
-            [*command, "--engine", "other"], capture_output=True, text=True, check=False
-        )
+        elsewhere = subprocess.run([*command, "--engine", name], capture_output=True, text=True, check=False)
     here = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (elsewhere.returncode, here.returncode) == (2, 1), elsewhere.stderr + here.stderr
     assert "no container called 'web'" in elsewhere.stderr
