@@ -430,7 +430,8 @@ def rows(world: World) -> dict[Condition, str]:
         shop.adds("1k", to=IMAGE): "image shop:1, size added to busybox:lab: 4b",
         shop.adds("3b", to=IMAGE): "image shop:1, size added to busybox:lab: 4b, expected 3b at most",
         image(IMAGE).adds("1k", to="shop:2"): "image busybox:lab, size added to shop:2: 8b less",
-        image(IMAGE).adds("1k", to="shop:9"): "image busybox:lab, size added to shop:9: no such image shop:9, expected 1k at most",
+        image(IMAGE).adds("1k", to="shop:9"):
+            "image busybox:lab, size added to shop:9: no such image shop:9, expected 1k at most",
         shop.same_file("/etc/passwd", as_in=IMAGE): "image shop:1, file /etc/passwd compared with busybox:lab: the same",
         shop.same_file("/etc/passwd", as_in="shop:9"):
             "image shop:1, file /etc/passwd compared with shop:9: no such image shop:9, expected the same",
