@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import pytest
 
 import labkit
@@ -47,11 +49,24 @@ def strictly(path: Path, environ: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
+def comparable(path: Path, folder: Path) -> Path:
+    """*path*; for an ordinary user a copy in *folder*, in which the cells that only root's engine can do are not compared.
+
+    They run all the same, and say why not: files are made immutable by the host's own root alone.
+    """
+    book = nbformat.read(path, as_version=4)
+    for cell in book.cells if os.geteuid() else []:
+        if "lab.undeletable(" in cell.source:
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "nbval-ignore-output"]
+            nbformat.write(book, path := folder / path.name)
+    return path
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", each(PAGES + LABS))
 def test_lab_gives_its_outputs_again(path: Path, tmp_path: Path) -> None:
     """A lab or a page, run from top to bottom in an engine of its own, gives every committed output again."""
-    strictly(path, jupyter_environ(tmp_path))
+    strictly(comparable(path, tmp_path), jupyter_environ(tmp_path))
 
 
 @contextmanager

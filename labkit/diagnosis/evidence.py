@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labkit.observe.containers import Container
+from labkit.observe.events import by_cause
 from labkit.observe.kernel import KernelLog, OomKill
 from labkit.observe.lives import Life
 from labkit.observe.memory import MemoryCounters
@@ -25,7 +26,7 @@ def of_state(container: Container) -> Evidence:
 
 def of_life(life: Life) -> Evidence:
     """The events of a life, the middle of a long one left out."""
-    shown = [str(event) for event in life.events if not event.action.startswith("exec_")]
+    shown = [str(event) for event in by_cause(life.events) if not event.action.startswith("exec_")]
     told = shown if len(shown) <= 8 else [*shown[:3], "…", *shown[-5:]]
     return Evidence(
         source="docker events",

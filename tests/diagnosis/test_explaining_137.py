@@ -12,7 +12,7 @@ from labkit.diagnosis import get, names
 from labkit.diagnosis.exit_137 import CODES, Seen, explain
 from labkit.errors import UsageError
 from labkit.observe import ByteSize, Container, EventLog, KernelLog, MemoryCounters, OomKill, Unreadable
-from labkit.observe.events import Event
+from labkit.observe.events import Event, by_cause
 
 DEATH = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 DEAD = Container(
@@ -409,6 +409,18 @@ def test_a_misleading_flag_is_explained() -> None:
     assert any("not of this death" in item.fact for item in finding.evidence)
     well = seen(replace(ALIVE, oom_killed=True), log("start"), memory=replace(COUNTERS, oom_kills=0))
     assert any("earlier life" in item.fact for item in explain(well).evidence)
+
+
+def test_a_shortage_is_told_before_the_death_of_its_life() -> None:
+    """Where the engine heard of the death first, a person reads cause and effect all the same; the details keep its order."""
+    late = log("create", "start", "die", "oom", "start", "oom", "die", "start")
+    texts = ["create", "start", "oom", "die", "start", "oom", "die", "start"]
+    assert [str(row[0]).split()[0] for row in late.table().rows] == texts
+    assert [str(row[1]).split()[0] for row in late.details().rows] == [event.action for event in late]
+    of_another = replace(late[3], id="another")
+    assert by_cause((*late[:3], of_another)) == [*late[:3], of_another]
+    facts = [each.fact for each in explain(seen(OOM, log("start", "die", "oom"), kernel=kill(True))).evidence]
+    assert "start, oom, die (exit code 137)" in facts
 
 
 def test_short_text_repeats_and_details_tell_ids_and_times() -> None:
