@@ -42,6 +42,9 @@ FIRST_PAGE = "lab/tree/notebooks/00-start-here.ipynb"
 PORT = 8888
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""What is on the loopback is asked for without the proxy of the user's ``http_proxy``, which knows of none of it."""
+
 STYLE = ".jp-RenderedSVG img { max-width: 100%; min-width: min(560px, 100vw); height: auto; }"
 """A picture that a notebook was committed with is an image: it shrinks with the window, as that of a cell that was run does."""
 
@@ -222,7 +225,7 @@ def _await_answer(
         f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"}
     )
     while time.monotonic() < end and process.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(request, timeout=2):
+        with suppress(OSError), DIRECT.open(request, timeout=2):
             return
         time.sleep(0.05)
     raise NotStarted(

@@ -34,7 +34,10 @@ class Lab:
     def __init__(self, *words: str) -> None:
         self.runtime = Path(tempfile.mkdtemp(prefix="lk-", dir="/tmp"))
         kept = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
-        self.environ = {**kept, "LABKIT_RUNTIME": str(self.runtime)}
+        proxy = {
+            "http_proxy": "http://127.0.0.1:9"
+        }  # of a user's shell: it knows of nothing that is on the loopback
+        self.environ = {**kept, **proxy, "LABKIT_RUNTIME": str(self.runtime)}
         command = [sys.executable, "-m", "labkit", "lab", "--with-parent", *words]
         self.began = time.monotonic()
         self.process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import ssl
@@ -11,11 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
     import docker
+    import docker.tls
     import requests.adapters
 
 __all__ = ["Address", "Tls", "find"]
@@ -47,6 +50,13 @@ class Tls:
                 try_="DOCKER_CERT_PATH=FOLDER",
             )
 
+    def config(self) -> docker.tls.TLSConfig:
+        """The same, as the docker SDK wants to be told."""
+        from docker.tls import TLSConfig
+
+        ca, *own = (str(self.folder / name) for name in FILES)
+        return TLSConfig(client_cert=own, ca_cert=ca, verify=self.verify)
+
     def context(self) -> ssl.SSLContext:
         """What connections are made with: as strict as ``docker``, and no stricter.
 
@@ -72,20 +82,27 @@ class Address:
 
     def connect(self, kind: Callable[..., docker.DockerClient]) -> docker.DockerClient:
         """A client of the docker SDK for it; *kind* makes it."""
-        if self.tls is None:
+        if self.tls is None and not self._on_loopback:
             return kind(base_url=self.url, version="auto", timeout=TIMEOUT)
         from docker.constants import MINIMUM_DOCKER_API_VERSION
-        from docker.tls import TLSConfig
 
-        ca, *own = (str(self.tls.folder / name) for name in FILES)
-        tls = TLSConfig(client_cert=own, ca_cert=ca, verify=self.tls.verify)
+        tls = self.tls and self.tls.config()
         client = kind(base_url=self.url, version=MINIMUM_DOCKER_API_VERSION, timeout=TIMEOUT, tls=tls)
-        # else REQUESTS_CA_BUNDLE of the user's shell takes the place of ca.pem (psf/requests, issue 3829); it must be said
+        # else REQUESTS_CA_BUNDLE of the user's shell takes the place of ca.pem (psf/requests, issue 3829), and http_proxy is
+        # asked for what is on the loopback, as `docker` never does (Go's net/http, ProxyFromEnvironment); it must be said
         # before the first request, so the version is asked for only now
         client.api.trust_env = False
-        client.api.mount("https://", _adapter(self.tls.context()))
+        if self.tls:
+            client.api.mount("https://", _adapter(self.tls.context()))
         client.api._version = client.api._retrieve_server_version()
         return client
+
+    @property
+    def _on_loopback(self) -> bool:
+        with suppress(ValueError):  # no such URL, or a name
+            host = urlsplit(self.url).hostname or ""
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return False
 
     def environ(self) -> dict[str, str]:
         """Environment variables with which ``docker`` reaches it, whichever engine the user's shell is set up for."""

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,12 +164,9 @@ def test_a_socket_needs_no_tls(engine: Engine, monkeypatch: pytest.MonkeyPatch, 
 # -- the host behind a socket
 
 
-@pytest.fixture
-def relay(engine: Engine, tmp_path: Path) -> Iterator[str]:
-    """A socket of this process that hands everything on to the engine's, as socat and ssh do."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "relay.sock"))
-    listener.listen()
+@contextmanager
+def relaying(listener: socket.socket, engine: Engine) -> Iterator[None]:
+    """What is said to *listener*, a socket of this process, is handed on to the engine's, as socat and ssh do."""
 
     def accept() -> None:
         with suppress(OSError):
@@ -187,7 +184,30 @@ def relay(engine: Engine, tmp_path: Path) -> Iterator[str]:
 
     threading.Thread(target=accept, daemon=True).start()
     with closing(listener):
+        yield
+
+
+@pytest.fixture
+def relay(engine: Engine, tmp_path: Path) -> Iterator[str]:
+    """A unix socket of this process that hands everything on to the engine's."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "relay.sock"))
+    listener.listen()
+    with relaying(listener, engine):
         yield f"unix://{tmp_path}/relay.sock"
+
+
+def test_what_is_on_the_loopback_is_asked_without_a_proxy(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy of the user's shell knows nothing of an engine at 127.0.0.1, as behind `ssh -L`: `docker` passes it by, too."""
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with socket.create_server(("127.0.0.1", 0)) as listener, relaying(listener, engine):
+        for host in ("127.0.0.1", "localhost"):
+            with labkit.open_engine("attach", url=f"tcp://{host}:{listener.getsockname()[1]}") as attached:
+                assert attached.client.info()["ID"] == engine.client.info()["ID"]
 
 
 def test_a_relay_is_not_the_engines_host(relay: str) -> None:
