@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -300,12 +301,19 @@ def test_time_limits(tmp_path: Path, forkable: None) -> None:
         run(path, step_limit=0.5)
 
 
+def ended(pid: int) -> bool:
+    """Whether there is no such process any more, or nobody has heard of its end."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
+
+
 def test_its_end_takes_along_what_it_has_started(lane: Lane) -> None:
     """`end` leaves neither the lane nor a program that a cell has put into the background."""
     started = int(text(lane, "import subprocess; print(subprocess.Popen(['sleep', '1000']).pid)"))
     lane.end()
     for pid in (lane.pid, started):
-        assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]
+        assert soon(lambda pid=pid: ended(pid))
 
 
 def test_it_ends_with_its_runner() -> None:

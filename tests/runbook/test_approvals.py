@@ -273,9 +273,9 @@ def test_an_interrupted_question_is_130(shared: Engine, keep: Keep) -> None:
     ours, theirs = pty.openpty()
     words = [sys.executable, "-m", "labkit", "apply", kept.hash]
     asked = subprocess.Popen(words, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs)
-    seen = ""
-    while "[y/N]" not in seen:
-        seen += os.read(ours, 10000).decode()
+    seen = b""
+    while b"[y/N]" not in seen:
+        seen += os.read(ours, 10000)
     asked.send_signal(signal.SIGINT)
     assert asked.wait(60) == 130
     os.close(ours)

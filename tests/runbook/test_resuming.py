@@ -472,7 +472,7 @@ def test_two_runs_never_change_the_same_object(engine: Engine, tmp_path: Path) -
     """While one run is at a container, another is refused, and told which run and which process has it."""
     faults.inject(engine, "exit-137")
     words = [sys.executable, "-m", "labkit", "run", "diagnose-exit-137", "--apply", "--out", str(tmp_path)]
-    first = subprocess.Popen([*words, "-p", "watch=15s", "--json"], stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen([*words, "-p", "watch=5m", "--json"], stdout=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 60
         while observe.container(engine, "web").status != "running":
