@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import start_new_kernel
 
 from labkit.engine import Engine
 from labkit.runbook.parameters import check
 from labkit.widgets.forms import Form, form
+from tests import notebooks
 
 CELL = """\
 times: Annotated[int, Between(1, 9)] = 3  # how often
@@ -119,10 +119,8 @@ def test_objects_are_looked_for_while_one_types(engine: Engine, monkeypatch: pyt
 
 @pytest.fixture
 def kernel() -> Iterator[BlockingKernelClient]:
-    manager, client = start_new_kernel(kernel_name="python3")
-    yield client
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
+    with notebooks.kernel() as client:
+        yield client
 
 
 def run(client: BlockingKernelClient, source: str, *, person: bool) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import start_new_kernel
 
 import labkit
 from labkit import observe
@@ -20,6 +19,7 @@ from labkit.runbook import Plan, actions
 from labkit.runbook.actions import VERBS
 from labkit.runbook.actions.base import Verb
 from labkit.widgets import Decision
+from tests import notebooks
 from tests.runbook.test_actions import down
 
 pytestmark = pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
@@ -96,10 +96,8 @@ class Front:
 def front(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     down(engine)
-    manager, client = start_new_kernel(kernel_name="python3")
-    yield Front(client)
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
+    with notebooks.kernel() as client:
+        yield Front(client)
 
 
 def test_approve_carries_the_plan_out(engine: Engine, front: Front) -> None:
