@@ -27,8 +27,9 @@ SIGNALS = (
 
 
 def worthwhile(arguments: list[str]) -> bool:
-    """Whether the command line is one that a zygote may run."""
-    return bool(arguments) and arguments[0] in COMMANDS and starting.wanted()
+    """Whether the command line is one that a zygote may run: none that names a file of this process alone, as ``<(…)`` does."""
+    own = any("/fd/" in word for word in arguments)
+    return bool(arguments) and arguments[0] in COMMANDS and not own and starting.wanted()
 
 
 def forwarded(arguments: list[str]) -> None:

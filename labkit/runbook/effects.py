@@ -6,6 +6,7 @@ renamed, updated or untagged, or made by us, without being planned, is a fault, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -35,6 +36,9 @@ CHANGES = {
 
 LOSSES = {"destroy", "delete", "remove", "rename", "update", "untag", "prune", "disable"}
 """Actions after which something is gone, or not what it was."""
+
+_ONCE = {"update"}
+"""What is told once for each time that it is done: once more, and somebody else has done it too."""
 
 _SHOWN = 50
 """How many of other people's events are kept."""
@@ -124,17 +128,19 @@ def compare(
     """
     called = _called(events)
     foreseen = {known: effect for effect in planned for known in _keys(effect, called)}
+    times = Counter(known for effect in planned for known in _keys(effect, called))
     objects = {(kind, id) for kind, id, _ in foreseen}
     born = {key(event)[:2] for event in events if event.action == "create" and not by_us(event)}
     born -= set(standing)
-    happened, lines, meanwhile = set[Key](), list[Line](), list[str]()
+    happened, lines, meanwhile = Counter[Key](), list[Line](), list[str]()
     for event in events:
         known = key(event)
-        if known in happened and known in foreseen:
+        happened[known] += 1
+        too_often = known[2] in _ONCE and happened[known] > times[known] and not resumed
+        if happened[known] > 1 and known in foreseen and not too_often:
             continue
-        happened.add(known)
         told = f"{known[2]} {known[0]} {_name(event, planned)}"
-        if known in foreseen:
+        if known in foreseen and not too_often:
             lines.append(Line(planned=str(foreseen[known]), actual=told, detail=_detail(event)))
         elif _is_fault(known, objects, by_us(event), {*passing, *born}):
             lines.append(Line(actual=told, detail=_detail(event)))

@@ -89,6 +89,13 @@ def test_the_same_as_by_itself(words: list[str], options: dict[str, Any], zygote
     )
 
 
+def test_a_file_that_only_the_caller_has_open(zygote: int, tmp_path: Path) -> None:
+    """Parameters by the shell's ``<(…)``: a pipe, which a zygote does not have."""
+    command = f'"{LABKIT}" run diagnose-exit-137 --params-file <(echo watsch: 1s)'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, "no parameter of the runbook called 'watsch'" in done.stderr) == (2, True), done
+
+
 def test_it_was_the_zygote(zygote: int, tmp_path: Path) -> None:
     """The command runs in a fork of the zygote, and its cells in a fork of that."""
     process, runner, _ = started(tmp_path)

@@ -70,6 +70,17 @@ def test_any_other_change_of_a_planned_object_is_a_fault(told: str) -> None:
     assert not compared(event(told)).ok
 
 
+def test_what_was_planned_once_is_a_fault_the_second_time() -> None:
+    """Somebody else has updated it too; not where a run that was resumed may have done it twice."""
+    planned = (Effect(kind="container", action="update", id="a", name="web"),)
+    twice = [event("container update"), event("container update")]
+    assert compare(planned, twice[:1], by_us=lambda each: True).ok
+    assert compare(planned * 2, twice, by_us=lambda each: True).ok
+    assert compare(planned, twice, by_us=lambda each: True, resumed=True).ok
+    (fault,) = compare(planned, twice, by_us=lambda each: True).faults
+    assert (fault.planned, fault.actual) == ("", "update container web")
+
+
 @pytest.mark.parametrize(
     "told", ["container exec_create: ls", "container health_status: healthy", "container top"]
 )
