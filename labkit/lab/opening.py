@@ -74,7 +74,7 @@ def open(lab: str, *, name: str, image: str | None = None, images: Sequence[str]
         former.leave()
     readable_commands()
     record()
-    session = Session(found, engine.use(), name, progress, ends_with=place.words, there=there)
+    session = Session(found, engine.use(), name, progress, images=wanted, ends_with=place.words, there=there)
     _open[lab] = session
     print(session)
     return session

@@ -34,7 +34,8 @@ LISTED = 8
 
 @learners("lab")
 class Session(Shown):
-    """What ``labkit.lab.open`` gives.  *book*: the lab's notebook; *name*: what the lab's containers are called.
+    """What ``labkit.lab.open`` gives.  *book*: the lab's notebook; *name*: what the lab's containers are called; *images*: those
+    that it was opened with, which is what a check goes by, whatever a variable is set to since.
 
     *ends_with*: what ends a private engine.  *there*: the names that were on it already, by kind, if it was taken up again.
     """
@@ -46,10 +47,12 @@ class Session(Shown):
         name: str,
         progress: Progress,
         *,
+        images: Sequence[str] = (),
         ends_with: str = "this notebook",
         there: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.book, self.engine, self.name, self.progress = book, engine, name, progress
+        self.images = tuple(images)
         self._end_listening = cells.hear(after=self._ran)
         self._ends_with, self._there = ends_with, there
         self._looks = Looks.of(engine)

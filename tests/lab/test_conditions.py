@@ -136,7 +136,7 @@ class World:
         self.run("x-paused", "sh", "-c", LOOP, read_only=True)
         self.run(
             "x-key", "sh", "-c", LOOP, read_only=True, cap_add=["SYS_ADMIN"],
-            volumes=["/tmp:/sealed:ro", "/tmp:/open", "shelf:/shelf"], working_dir="/shelf",
+            volumes=["/tmp:/sealed:ro", "/tmp/in:/inner:ro", "/tmp:/open", "shelf:/shelf"], working_dir="/shelf",
         )  # fmt: skip
         self.api.pause("x-paused")
 
@@ -304,7 +304,7 @@ def rows(world: World) -> dict[Condition, str]:
         full.says("wake"): "container x-full, log: its last line is 'awake', expected the line 'wake'",
         created.says("awake"): "container x-created, log: nothing, expected the line 'awake'",
         full.file("/link", equals="kept"): "container x-full, file /link: 'kept'",
-        full.file("/data/note", contains="ep"): "container x-full, file /data/note: 'kept'",
+        full.file("/data/note", contains="ep"): "container x-full, file /data/note: 'ep' in it",
         full.file("/data/note", equals="kep"): "container x-full, file /data/note: 'kept', expected 'kep'",
         full.file("/d"): "container x-full, file /d: there",
         full.file("/d", equals="kept"): "container x-full, file /d: no text, expected 'kept'",
@@ -346,6 +346,9 @@ def rows(world: World) -> dict[Condition, str]:
         ),
         container("x-key").mounts("/sealed", bind="/tmp", read_only=True): (
             "container x-key, mount at /sealed: bind /tmp, read-only, and writable at /open, expected bind /tmp, read-only"
+        ),
+        container("x-key").mounts("/inner", bind="/tmp/in", read_only=True): (
+            "container x-key, mount at /inner: bind /tmp/in, read-only, and writable at /open, expected bind /tmp/in, read-only"
         ),
         full.mounts("/data", bind="/srv"): "container x-full, mount at /data: volume pg, writable, expected bind /srv",
         term.mounts("/data"): "container x-term, mount at /data: nothing is mounted there, expected a mount",
@@ -423,6 +426,9 @@ def rows(world: World) -> dict[Condition, str]:
         shop.digest_of("shop:1b"): "image shop:1, digest compared with shop:1b: the same",
         shop.digest_of("shop:2"): "image shop:1, digest compared with shop:2: another, expected the same",
         shop.digest_of(IMAGE): "image shop:1, digest compared with busybox:lab: busybox:lab has no digest, expected the same",
+        image(world.pushed[0]).pushed(): f"image {world.pushed[0]}, in its registry: there",
+        shop.pushed(): "image shop:1, in its registry: never sent there, expected there",
+        image("nowhere:1").pushed(): "image nowhere:1, in its registry: no such image, expected there",
         shop.has_file("/one", equals="one"): "image shop:1, file /one: 'one'",
         onward.has_file("/one", absent=True): "image shop:2, file /one: absent",
         shop.has_file("/bin/vi"): "image shop:1, file /bin/vi: absent, expected there",
@@ -439,6 +445,11 @@ def rows(world: World) -> dict[Condition, str]:
         shop.same_file("/bin", as_in=IMAGE): "image shop:1, file /bin compared with busybox:lab: no text, expected the same",
         drawn.same_file("/dealt", as_in="drawn:2"):
             "image drawn:1, file /dealt compared with drawn:2: the same text, made anew, expected the same",
+        drawn.covers_nothing("/note"): "image drawn:1, file /note, in the layers below it: nothing",
+        image("drawn:2").covers_nothing("/dealt"):
+            "image drawn:2, file /dealt, in the layers below it: something in 1 of them, expected nothing",
+        drawn.covers_nothing("/none"): "image drawn:1, file /none, in the layers below it: absent, expected nothing",
+        drawn.covers_nothing("/bin"): "image drawn:1, file /bin, in the layers below it: no text, expected nothing",
         drawn.dealt("/dealt"): "image drawn:1, file /dealt: such a number",
         drawn.dealt("/typed"):
             "image drawn:1, file /typed: a number that was typed, expected a number of the kernel's, dealt while it was built",
@@ -680,6 +691,7 @@ MISTAKES: list[Callable[[], object]] = [
     lambda: image("web").same_file("x", as_in=IMAGE),
     lambda: image("web").same_file("/x", as_in=""),
     lambda: image("web").has_file("x"),
+    lambda: image("web").covers_nothing("x"),
     lambda: image("web").dealt("x"),
     lambda: image("web").follows("/x", of="y", by=str),
     lambda: image("web").copied("/x", volume="/srv", of="/y"),

@@ -23,9 +23,13 @@ CELL_SECONDS = 120
 SETUP_SECONDS = 1800
 """Once on a machine the images of a lab are made when it opens."""
 SHOWN = ("stream", "display_data", "execute_result", "error")
+REMEMBER = """
+_begun = {name: value for name, value in globals().items() if not name.startswith("_")}
+"""
 FORGET = """
-for _name in {{name for name in globals() if not name.startswith("_")}} - {known}:
+for _name in {name for name in globals() if not name.startswith("_")} - _begun.keys():
     del globals()[_name]
+globals().update(_begun)
 """
 OF_A_SERVER = ("JPY_SESSION_NAME", "JPY_PARENT_PID")
 """With these a lab would take up the engine of a learner (``labkit.lab.open``)."""
@@ -44,7 +48,6 @@ class Sitting:
     """
 
     touched = False
-    _names: frozenset[str] = frozenset()
 
     def __init__(self, path: Path) -> None:
         _import_ahead(path)
@@ -97,13 +100,13 @@ class Sitting:
     def begin(self, sources: Iterable[str]) -> None:
         """Run the cells on which all others stand; raises `CellFailed`."""
         self.run_all(sources, SETUP_SECONDS)
-        self._names = frozenset(self.show("print(*globals())").split())
+        self.run(REMEMBER)
 
     def reset(self) -> None:
-        """An engine as at the start, and no variable but those of `begin`; raises `CellFailed`."""
+        """An engine as at the start, and the variables of `begin`, as they were then; raises `CellFailed`."""
         if self.touched:
             self.run("lab.reset()")
-            self.run(FORGET.format(known=set(self._names)))
+            self.run(FORGET)
             self.touched = False
 
     def end(self) -> None:

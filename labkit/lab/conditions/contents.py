@@ -26,13 +26,16 @@ esac
 [ -e "$top$2" ] || [ -L "$top$2" ] || { echo absent; exit; }
 [ -f "$top$2" ] && [ ! -L "$top$2" ] || { echo other; exit; }
 [ "$(stat -c %s -- "$top$2")" -le "$3" ] || { echo large; exit; }
-number=0
+number=0 top_most= below=-1
 IFS=:
 for folder in $1; do
-    [ ! -e "$folder$2" ] || break
+    if [ -e "$folder$2" ]; then
+        : "${top_most:=$number}"
+        below=$((below + 1))
+    fi
     number=$((number + 1))
 done
-echo "text $number"
+echo "text $top_most $below"
 cat -- "$top$2"
 """
 """Run in mounts of its own: the layers one above the other, as the engine shows them to a container.
@@ -51,10 +54,14 @@ _DEALT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 
 @dataclass(frozen=True)
 class File:
-    """The *text* of a file, None for what is none, and the *layers* from the lowest to the one that has it, by digest."""
+    """The *text* of a file, None for what is none, and the *layers* from the lowest to the one that has it, by digest.
+
+    *below*: in how many layers further down there is something at its path, which it covers.
+    """
 
     text: str | None
     layers: tuple[str, ...] = ()
+    below: int = 0
 
 
 class Contents(Object):
@@ -87,6 +94,18 @@ class Contents(Object):
             return Seen(f"{'the same' if own.text == other.text else 'another'} text, made anew", ok=False)
 
         return self._that(f"file {place} compared with {as_in}", "the same", see, also=[("image", as_in)])
+
+    def covers_nothing(self, at: str) -> Condition:
+        """Its file *at* this path was written once: no layer below has something there, out of sight and as heavy as ever."""
+        place = path(at)
+
+        def see(facts: Facts, found: Found) -> Seen:
+            file = _file(facts, found, place)
+            if file.text is None:
+                return Seen("no text", ok=False)
+            return Seen(f"something in {file.below} of them" if file.below else "nothing", ok=not file.below)
+
+        return self._that(f"file {place}, in the layers below it", "nothing", see)
 
     def dealt(self, at: str) -> Condition:
         """Its file *at* this path holds a number that the kernel dealt (random(4), ``uuid``), and none that was typed."""
@@ -173,4 +192,5 @@ def _look(facts: Facts, found: Found, at: str) -> File | None:
     if kind == "other":
         return File(None)
     layers = list(found["RootFS"].get("Layers") or [])
-    return File(content, tuple(layers[: len(layers) - int(kind.split()[1])]))
+    above, below = map(int, kind.split()[1:])
+    return File(content, tuple(layers[: len(layers) - above]), below)

@@ -107,8 +107,10 @@ class Wanted:
             return Seen("there", ok=not self.absent)
         if found is None:
             return Seen("no text", ok=False)
+        if self.contains is not None and self.contains in found:
+            return Seen(str(self), ok=True)
         if self.contains is not None:
-            return Seen(_shown(found), ok=self.contains in found)
+            return Seen(_shown(found), ok=False)
         return Seen(_shown(found), ok=found.removesuffix("\n") == str(self.equals).removesuffix("\n"))
 
 

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Callable
 from typing import Any
 
+from labkit.engine.references import reference
 from labkit.errors import UsageError
 from labkit.lab.conditions.base import Condition, Seen, kept
 from labkit.lab.conditions.contents import Contents
@@ -87,6 +88,16 @@ class Image(Contents):
             return Seen("the same" if own & others else "another", ok=bool(own & others))
 
         return self._that(f"digest compared with {other}", "the same", see, also=[("image", other)])
+
+    def pushed(self) -> Condition:
+        """A registry has it by this name: it was pushed there, or pulled from there."""
+        repository = reference(self.name).rpartition(":")[0]
+
+        def see(facts: Facts, found: Found) -> Seen:
+            there = any(each.startswith(f"{repository}@") for each in found.get("RepoDigests") or [])
+            return Seen("there" if there else "never sent there", ok=there)
+
+        return self._that("in its registry", "there", see)
 
     def photographed(self, container: str) -> Condition:
         """It was made by ``docker commit`` from the container of this name, as it is now."""

@@ -23,6 +23,8 @@ walk "$0" 2>/dev/null
 asked.  (``docker top`` would leave an event each time.)"""
 
 OWN = "its own layer"
+IN_MEMORY = ("tmpfs", "ramfs")
+"""File systems that a volume can be made of (``--opt type=…``), and that are gone with the last container that has it."""
 
 
 class Processes(Object):
@@ -31,7 +33,7 @@ class Processes(Object):
     kind = "container"
 
     def works_in(self, volume: str, *, program: str) -> Condition:
-        """The *program* of its image runs in it, and its working folder lies in this *volume*."""
+        """The *program* of its image runs in it, and its working folder lies in this *volume*, which is on a disk."""
         name_of("volume", volume), text("program", program)
 
         def see(facts: Facts, found: Found) -> Seen:
@@ -39,7 +41,11 @@ class Processes(Object):
                 return Seen(f"nowhere, the container is {found['State']['Status']}", ok=False)
             working = _working(facts, found, program)
             places = sorted({_place(found, folder) for folder in working})
-            return Seen(", ".join(places) or "nowhere, it does not run", ok=places == [f"volume {volume}"])
+            told = ", ".join(places) or "nowhere, it does not run"
+            if places != [f"volume {volume}"]:
+                return Seen(told, ok=False)
+            lost = (facts.volume(volume).get("Options") or {}).get("type") in IN_MEMORY
+            return Seen(told + (", which is in memory" if lost else ""), ok=not lost)
 
         return self._that(
             f"where {program} works", f"volume {volume}", see, polled=OFTEN, also=[("volume", volume)]

@@ -233,13 +233,18 @@ class _Mount:
     what: str
     read_only: bool | None
     at: str = ""
+    source: str = ""
 
     def fits(self, there: _Mount) -> bool:
         return self.what in (there.what, "a mount") and self.read_only in (None, there.read_only)
 
     def leaks(self, other: _Mount) -> bool:
-        """Whether what is read-only here can be written through the *other* mount."""
-        return bool(self.read_only) and self.what == other.what != "tmpfs" and not other.read_only
+        """Whether what is read-only here can be written through the *other* mount: the same, or a folder above it or in it."""
+        if not self.read_only or other.read_only:
+            return False
+        if not self.source or not other.source:
+            return self.what == other.what != "tmpfs"
+        return posixpath.commonpath([self.source, other.source]) in (self.source, other.source)
 
     def __str__(self) -> str:
         return self.what + {None: "", True: ", read-only", False: ", writable"}[self.read_only]
@@ -247,7 +252,8 @@ class _Mount:
 
 def _mounts(found: Found) -> Iterable[_Mount]:
     for each in found.get("Mounts") or []:
-        yield _Mount(_what(each), not each["RW"], posixpath.normpath(each["Destination"]))
+        at, source = posixpath.normpath(each["Destination"]), each.get("Source") or ""
+        yield _Mount(_what(each), not each["RW"], at, source and posixpath.normpath(source))
     for at, options in (found["HostConfig"].get("Tmpfs") or {}).items():
         yield _Mount("tmpfs", "ro" in options.split(","), posixpath.normpath(at))
 
