@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import UsageError
+from labkit.lab.conditions.wanted import name_of
 from labkit.lifecycle import COMMANDS, ENDS, TRANSITIONS, answer, possible
 from labkit.observe import Event, events
 from labkit.widgets.drawings import draw_states
@@ -21,11 +21,7 @@ class History:
     """The life of the container called *name*, as far as the engine's log reaches back and since then."""
 
     def __init__(self, engine: Engine, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise UsageError(
-                "no container can be called that", seen=repr(name), expected="a name, such as 'web'"
-            )
-        self.engine, self.name = engine, name
+        self.engine, self.name = engine, name_of("container", name)
         self.present = "removed"
         self.version = str(engine.client.version()["Version"])
         self._events: dict[tuple[int, str], Event] = {}

@@ -8,6 +8,7 @@ import drawsvg as draw
 
 from labkit.engine import Engine
 from labkit.lab.arguments import learner
+from labkit.lab.conditions import wanted
 from labkit.lab.notebooks.ran import ran, record
 from labkit.observe import timelines
 from labkit.observe.timelines import OUTSIDE, Moment, Timeline
@@ -45,8 +46,9 @@ def timeline(of: Engine | Session, *, last: int = 60, exact: bool = False) -> Pi
     """What happened on the engine, or on that of a lab: the *last* so many events, under the cells during which they were.
 
     Cells are known since the lab was opened, or since this was called first; what was done in a terminal, by somebody else or
-    by itself is outside of them.  *exact*: also the seconds since the first of them.
+    by itself is outside of them.  *exact*: also the seconds since the first of them.  Raises `UsageError` for no events.
     """
+    wanted.number("number of events", last, 1, 10**6)
     record()
     engine = of if isinstance(of, Engine) else of.engine
     found = timelines.timeline(engine, ran())

@@ -14,7 +14,7 @@ import pytest
 from labkit.engine import Engine
 from labkit.errors import UsageError
 from labkit.lab.commands import without_ids
-from labkit.widgets import StateMachine, UsageMeter, picture, states, usage
+from labkit.widgets import StateMachine, UsageMeter, picture, states, timeline, usage
 
 
 def until(holds: Callable[[], bool], seconds: float = 120) -> float:
@@ -85,9 +85,10 @@ def test_it_stops_when_closed(engine: Engine) -> None:
     "make",
     [
         lambda e: StateMachine(e, 3),
-        lambda e: StateMachine(e, ""),
+        lambda e: StateMachine(e, "../ada"),
         lambda e: StateMachine(5, "ada"),
         StateMachine,
+        lambda e: timeline(e, last=0),
         lambda e: usage(e, "nobody"),
         lambda e: UsageMeter(5, "ada", 1),
         lambda e: UsageMeter(e, "ada", "long"),
@@ -100,8 +101,10 @@ def test_what_cannot_be_shown_leaves_nothing_to_stumble_over(
     gc.collect()  # what other tests have left goes before
     stumbled: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", stumbled.append)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as raised:
         make(engine)
+    assert engine.url not in str(raised.value), "an engine is told by its name, not with all its facts"
+    del raised
     gc.collect()
     assert stumbled == []
 
