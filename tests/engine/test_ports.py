@@ -182,9 +182,8 @@ def test_ports_come_back_with_the_daemon(engine: Engine) -> None:
 
 def test_an_engine_that_is_cut_off_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """When slirp4netns ends, ports, engine, list of engines and checks say why nothing is reached; a reset joins it again."""
-    run = {"image": "busybox:lab", "command": SERVE, "detach": True, "name": "web"}
     with labkit.open_engine(name="cut", images=["busybox"]) as engine:
-        engine.client.containers.run(**run, ports={"80/tcp": (number := free_port())})
+        serve(engine, number := free_port())
         settled(engine, 1)
         keeper = records.find(engine.id).facts["keeper"]["pid"]
         children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
@@ -202,7 +201,7 @@ def test_an_engine_that_is_cut_off_says_so(capsys: pytest.CaptureFixture[str]) -
         assert all(f"cut off from this machine: {why}" in each for each in told), told
         engine.reset()
         assert "cut off" not in repr(engine)
-        engine.client.containers.run(**run, hostname="web", ports={"80/tcp": number})
+        serve(engine, number)
         assert fetch(settled(engine, 1)[0].address) == "hello from web\n"
 
 
