@@ -273,6 +273,7 @@ def export_pack(file: Path, names: Sequence[str] = (), progress: Progress = prin
         raise UsageError(f"not in the store: {', '.join(sorted(missing))}", try_="labkit images get")
     if not images:
         raise UsageError("there are no images to export", try_="labkit images get")
+    paths.need_space(_store(), sum(image.size for image in images), "put the images into one file")
     payload = _store() / f".export-{os.getpid()}.tar"
     try:
         with tarfile.open(payload, "w") as tar:

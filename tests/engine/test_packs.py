@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import labkit
-from labkit import setup
+from labkit import paths, setup
 from labkit.engine import archives, debian, images, leftovers, making, packs
 from labkit.errors import LabkitError, PackBroken, Refused, UsageError
 
@@ -174,6 +174,9 @@ def test_images_travel_in_one_file(tmp_path: Path, other_home: Path, monkeypatch
         monkeypatch.setenv("LABKIT_HOME", home)
     (before,) = images.get(["busybox"], quiet)
     file = tmp_path / "images of a room.labkit"
+    with monkeypatch.context() as full, pytest.raises(LabkitError, match="not enough disk space"):
+        full.setattr(paths, "free_bytes", lambda _: before.size - 1)
+        images.export_pack(file, ["busybox"], quiet)
     images.export_pack(file, ["busybox"], quiet)
     monkeypatch.setenv("LABKIT_HOME", str(other_home))
     assert images.stored("busybox") is None
