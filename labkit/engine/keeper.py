@@ -209,8 +209,9 @@ class Keeper:
         if not self.ended(ends):
             code = slirp.wait()
             how = f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
-            self.record["cut_off"] = forwarder.cut_off = f"slirp4netns {how}"
+            self.record["cut_off"] = f"slirp4netns {how}"
             self.save()
+            forwarder.cut_off = self.record["cut_off"]  # who finds a port cut off finds why the engine is
 
     @staticmethod
     def ended(descriptors: list[int], timeout: float | None = 0) -> bool:

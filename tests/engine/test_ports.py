@@ -197,7 +197,8 @@ def test_an_engine_that_is_cut_off_says_so(capsys: pytest.CaptureFixture[str]) -
         reading = reachable(f"127.0.0.1:{number}").read(Facts(engine))
         assert reading.saw == f"not readable (the engine is cut off: {why})"
         engine_list()
-        told = [repr(engine), repr(labkit.open_engine("attach", engine="cut")), capsys.readouterr().out]
+        with labkit.open_engine("attach", engine=engine.id) as attached:
+            told = [repr(engine), repr(attached), capsys.readouterr().out]
         assert all(f"cut off from this machine: {why}" in each for each in told), told
         engine.reset()
         assert "cut off" not in repr(engine)

@@ -158,11 +158,12 @@ def test_streams_are_those_that_were_chosen(
 ) -> None:
     """What a kernel writes beside its messages goes into the file that was given, errors with it, or nowhere."""
     beside = f"{IS_FORKED}; _ = os.write(1, b'beside'), os.write(2, b'wrong')"
-    with (tmp_path / "said").open("wb") as file:
-        for chosen in (file, subprocess.DEVNULL):
-            with kernel(stdout=chosen, stderr=subprocess.STDOUT) as (_, client):
-                told(client, beside)
-    assert {"beside", "wrong"} <= set(re.findall("beside|wrong", (tmp_path / "said").read_text()))
+    said = tmp_path / "said"
+    with said.open("wb") as file, kernel(stdout=file, stderr=subprocess.STDOUT) as (_, client):
+        told(client, beside)
+        assert soon(lambda: {"beside", "wrong"} <= set(re.findall("beside|wrong", said.read_text())))
+    with kernel(stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as (_, client):
+        told(client, beside)
     assert not re.findall("beside|wrong", "".join(capfd.readouterr()))
 
 
