@@ -22,6 +22,9 @@ class _Open:
 
 OPEN: Any = _Open()
 
+SHOWN = 300
+"""Letters of an answer that are shown; it is compared whole."""
+
 
 @learners("guess")
 class Prediction(Shown):
@@ -59,13 +62,13 @@ class Prediction(Shown):
         if self.committed or self.actual is not OPEN:
             raise LabkitError(
                 "the prediction is made" if self.committed else "the engine has answered already",
-                seen=str(self.answer if self.committed else self.actual),
+                seen=_short(self.answer if self.committed else self.actual),
                 try_="run the cell that asks again, for a new one",
             )
         meant = [possible for possible in self.among if _same(answer, possible)]
         if (self.among and not meant) or not str(answer).strip():
             expected = " or ".join(map(repr, self.among)) or "an answer"
-            raise UsageError("no such answer", seen=repr(answer), expected=expected)
+            raise UsageError("no such answer", seen=_short(repr(answer)), expected=expected)
         self.answer = meant[0] if meant else answer
         self._tell()
 
@@ -88,10 +91,10 @@ class Prediction(Shown):
         if self.actual is OPEN:
             return ""
         if self.right is None:
-            return f"You have not predicted it; the engine says {self.actual}."
+            return f"You have not predicted it; the engine says {_short(self.actual)}."
         if self.right:
-            return f"Right: {self.actual}, as you predicted."
-        return f"Not so: you predicted {self.answer}, the engine says {self.actual}."
+            return f"Right: {_short(self.actual)}, as you predicted."
+        return f"Not so: you predicted {_short(self.answer)}, the engine says {_short(self.actual)}."
 
     def on_change(self, shown: Callable[[], None]) -> None:
         """Call *shown* when an answer was given, or graded."""
@@ -102,7 +105,7 @@ class Prediction(Shown):
             shown()
 
     def __repr__(self) -> str:
-        lines = [self.question, f"  you predict: {self.answer}"]
+        lines = [self.question, f"  you predict: {_short(self.answer)}"]
         if not self.committed and self.among:
             lines.append(f"  one of: {', '.join(map(str, self.among))}")
         return "\n".join([*lines, *([f"  {self.grade}"] if self.grade else [])])
@@ -135,6 +138,12 @@ def predict(
 def _same(one: object, other: object) -> bool:
     """Whether a reader would take them for the same; True is not 1."""
     return _plain(one) == _plain(other)
+
+
+def _short(answer: object) -> str:
+    """*answer* as far as somebody reads it."""
+    told = str(answer)
+    return told if len(told) <= SHOWN else f"{told[:SHOWN]}…"
 
 
 def _plain(answer: object) -> str:

@@ -72,6 +72,9 @@ def until(engine: Engine, container: str, wanted: str, *, restarts: int = 0, sec
             else state(engine, container)
         )
         if time.monotonic() > deadline:
+            if restarts and (found := _inspect(engine, container)):
+                last = f"{last}, restarts: {found['RestartCount']}"
+                wanted = f"{wanted}, restarts: {restarts} or more, and an end less than {FRESH:g} s ago"
             raise LabkitError(f"{container} did not get there in {seconds:g} s", seen=last, expected=wanted)
         time.sleep(0.02)
     return wanted

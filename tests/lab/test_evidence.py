@@ -153,8 +153,10 @@ def test_until_goes_by_the_engines_clock() -> None:
     fake = cast("Engine", SimpleNamespace(client=SimpleNamespace(api=api, info=lambda: clock)))
     assert lab.until(fake, "web", "exited", restarts=6, seconds=0.1) == "exited"
     clock["SystemTime"] = "2001-01-01T00:00:02Z"
-    with pytest.raises(LabkitError):
+    with pytest.raises(LabkitError, match="did not get there") as caught:
         lab.until(fake, "web", "exited", restarts=6, seconds=0.1)
+    assert caught.value.seen == "exited, restarts: 6", "what is not so is told"
+    assert caught.value.expected == "exited, restarts: 6 or more, and an end less than 0.7 s ago"
 
 
 def test_a_signal_without_a_name_is_counted_from_the_first(engine: Engine) -> None:

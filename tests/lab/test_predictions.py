@@ -51,6 +51,19 @@ def test_an_answer_is_taken_as_it_is_meant(answer: object, among: list[object], 
     assert (guess.answer, guess.right) == (meant, True)
 
 
+def test_a_long_answer_is_compared_whole_and_shown_in_part(capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody who pastes a whole log gets a grade, and not the log again; its end counts all the same."""
+    log = "ünï ☃\n" * 20_000
+    guess = lab.predict("What does it say?", log)
+    guess.saw(log + "the end")
+    assert guess.right is False and guess.answer == log
+    told = capsys.readouterr().out
+    assert told.startswith("Not so: you predicted ünï ☃") and len(told) < 1000 and len(repr(guess)) < 1500
+    with pytest.raises(UsageError, match="no such answer") as caught:
+        lab.predict("What does it say?", log, among=["nothing", "something"])
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_wrong_answer_shows_its_message_alone_in_a_notebook() -> None:
     """IPython shows what to expect, and none of the library's source."""
     with pytest.raises(UsageError) as caught:

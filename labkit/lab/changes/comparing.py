@@ -205,4 +205,4 @@ def _action(event: Event, names: dict[str, str]) -> str:
         return f"rename, was {event.attributes.get('oldName', '').lstrip('/')}"
     if event.action == "exec_die":
         return f"exec_die (exit code {event.attributes.get('exitCode', '?')})"
-    return readable(str(event), names)
+    return readable(str(event), names).rstrip()  # a command without arguments ends with a space

@@ -273,9 +273,11 @@ def test_a_health_check_is_no_event(engine: Engine, looks: Looks) -> None:
     ):
         time.sleep(0.02)
     docker("exec", "web", "echo", "by hand")
+    docker("exec", "web", "true")
     told = " ".join(looks.changed().events)
     assert "test -e" not in told and "health_status: healthy" in told
     assert "exec_start: echo by hand, exec_die (exit code 0)" in told
+    assert "exec_start: true, exec_die (exit code 0)" in told
 
 
 @pytest.mark.parametrize(
