@@ -163,8 +163,7 @@ def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[Running
         state.touch(mode=0o600)
         state.write_text(json.dumps({"lab": vars(lab), "process": vars(Process.current())}), encoding="utf-8")
         yield lab
-        watched = [os.pidfd_open(process.pid), *([parent] if parent is not None else [])]
-        select.select(watched, [], [])
+        _await_end([os.pidfd_open(process.pid), *([parent] if parent is not None else [])])
     finally:
         state.unlink(missing_ok=True)
         process.terminate()
@@ -173,6 +172,19 @@ def _jupyter(engine: Engine, port: int, parent: int | None) -> Generator[Running
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _await_end(processes: list[int]) -> None:
+    """Wait until one of *processes* (pidfds) ends, or our terminal is closed.
+
+    Of that a signal tells only the process that leads the session: a shell hands it on, ``make`` under ``ssh -t`` waits for us.
+    """
+    ends = select.poll()
+    for process in processes:
+        ends.register(process, select.POLLIN)
+    for terminal in filter(os.isatty, (0, 1, 2)):
+        ends.register(terminal, 0)  # nothing but its end, which is always told (poll(2))
+    ends.poll()
 
 
 def _start_jupyter(engine: Engine, port: int, token: str, log: Path) -> subprocess.Popen[bytes]:

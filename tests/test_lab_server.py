@@ -32,6 +32,7 @@ class Lab:
     """A `labkit lab` that runs, beside any other on this machine; *url* once it has printed it."""
 
     def __init__(self, *words: str) -> None:
+        self.terminal, terminal = os.openpty()
         self.runtime = Path(tempfile.mkdtemp(prefix="lk-", dir="/tmp"))
         kept = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
         proxy = {
@@ -44,17 +45,23 @@ class Lab:
             command,
             cwd=ROOT,
             env=self.environ,
+            stdin=terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        os.close(terminal)
         assert self.process.stdout is not None
         self.url = next((line.strip() for line in self.process.stdout if "http://" in line), "")
         self.seconds = time.monotonic() - self.began
 
-    def end(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
+    def end(self, number: signal.Signals | None) -> int:
+        """Send a signal, or close its terminal, and wait for it."""
+        if number is None:
+            os.close(self.terminal)
+        else:
+            self.process.send_signal(number)
         return self.process.wait(SECONDS)
 
 
@@ -81,9 +88,10 @@ def gone(lab: Lab, seconds: float = SECONDS) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_lab_ends_whole(number: signal.Signals) -> None:
-    """The URL opens the lab only with its token; Ctrl-C, a closed terminal or kill -9 end server and engine."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, None])
+def test_lab_ends_whole(number: signal.Signals | None) -> None:
+    """The URL opens the lab only with its token; Ctrl-C, kill -9 or a closed terminal, also one of whose end no signal tells,
+    end server and engine."""
     lab = Lab()
     try:
         assert urllib.request.urlopen(lab.url, timeout=SECONDS).status == 200
