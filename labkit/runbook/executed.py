@@ -67,7 +67,8 @@ def outcome_of(
     failure = _failure(notebook, interrupted, bool(told))
     known = told[-1] if told and not failure else _so_far(notebook, journal)
     if failure:
-        known = known.model_copy(update={"status": _status(failure, known.applied)})
+        begun = any(entry.kind == "action-started" for entry in journal)
+        known = known.model_copy(update={"status": _status(failure, known.applied, begun)})
     return known.model_copy(
         update={
             "runbook": name or _name(notebook),
@@ -165,10 +166,14 @@ def _unfinished(notebook: nbformat.NotebookNode) -> int | None:
     return None
 
 
-def _status(failure: Failure, applied: Applied | None) -> Status:
-    """The status that stands for an error: labkit's own errors carry it, any other is a failed run."""
+def _status(failure: Failure, applied: Applied | None, begun: bool) -> Status:
+    """The status that stands for an error: labkit's own errors carry it, any other is a failed run.
+
+    *begun*: an action had begun; how far it came may be unknown.
+    """
     status = status_of_error(failure.error)
-    return "failed" if applied and applied.done and status in _NOTHING_DONE else status
+    done = bool(applied and applied.done and status in _NOTHING_DONE)
+    return "failed" if done or (begun and status == "usage") else status
 
 
 # -- the rest

@@ -130,5 +130,7 @@ def written(folder: Path) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise LabkitError(
-            f"{folder} cannot be written", seen=error.strerror or "", try_="free some space"
+            f"{folder} cannot be written",
+            seen=error.strerror or "",
+            try_=f"free some space, then labkit resume {folder}",
         ) from error

@@ -123,6 +123,14 @@ class Journal:
         folder = os.environ.get("LABKIT_RUN_DIR")
         return cls(Path(folder) / FILE) if folder and (Path(folder) / FILE).is_file() else None
 
+    @classmethod
+    def carries_on(cls) -> bool:
+        """Whether this process's run had begun to carry a plan out before it was interrupted and resumed."""
+        journal = cls.current()
+        kinds = [entry.kind for entry in journal.entries()] if journal else []
+        passes = [number for number, kind in enumerate(kinds) if kind == "run-resumed"]
+        return bool(passes) and "approval" in kinds[: passes[-1]]
+
     def write(self, kind: Kind, /, **facts: Any) -> Entry:
         """Append an entry, and return when it is safe.  Secrets in *facts* are masked.
 

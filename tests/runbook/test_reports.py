@@ -194,6 +194,14 @@ def test_what_was_done_before_it_broke_off_is_in_the_journal(tmp_path: Path) -> 
     assert "docker stop web" in text
 
 
+def test_what_had_begun_is_no_mistake_that_touched_nothing(tmp_path: Path) -> None:
+    """A run that was resumed met a mistake before it came to what it had begun: failed, so it can be resumed again."""
+    cells = [ran(failed("UsageError"))]
+    assert written(new_notebook(cells=cells), tmp_path)[0].status == "usage"
+    Journal.create(tmp_path, {}).write("action-started", index=0)
+    assert written(new_notebook(cells=cells), tmp_path)[0].status == "failed"
+
+
 def test_a_broken_run_keeps_what_is_known(tmp_path: Path) -> None:
     """Engine and checked parameters are in the outcome of a run that failed."""
     checked = new_output(

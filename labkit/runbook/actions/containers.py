@@ -12,6 +12,7 @@ from labkit.observe.quantities import ByteSize
 from labkit.observe.readings import Unreadable
 from labkit.runbook.actions import facts
 from labkit.runbook.actions.base import Action, Effect, Verb, changes, effects
+from labkit.runbook.journal import Journal
 
 if TYPE_CHECKING:
     from labkit.engine import Engine
@@ -45,12 +46,15 @@ def raise_memory(of: observe.Container, to: ByteSize | None = None) -> Action | 
     """Raise a container's memory limit to *to* bytes, or to twice the present one; None without a limit.
 
     The limit of memory and swap together goes up by as much, since the engine refuses a memory limit above
-    it.  Raises `UsageError` when *to* is not more than the present limit.
+    it.  Raises `UsageError` when *to* is not more than the present limit; but a run that was resumed may have raised it
+    itself, and carries on with the plan that it had shown.
     """
     if of.memory is None:
         return None
     limit = to or ByteSize(2 * of.memory)
     if limit <= of.memory:
+        if Journal.carries_on():
+            return None
         raise UsageError(
             f"a limit of {limit} does not give {of.name} more memory",
             seen=f"its present limit is {of.memory}",
