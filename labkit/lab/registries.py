@@ -37,11 +37,11 @@ exec 3<&-
 answers() { (exec 4<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
 running() { [ -s "$PID" ] && kill -0 "$(cat "$PID")" 2>/dev/null; }
 if running; then exit 0; fi
-if answers; then echo "port $PORT is taken"; exit 1; fi
+if answers; then rm -f "$CONFIG"; echo "port $PORT is taken"; exit 1; fi
 setsid docker-registry serve "$CONFIG" </dev/null >"$LOG" 2>&1 &
 echo $! >"$PID"
 until answers; do
-    running || { tail -n 5 "$LOG"; exit 1; }
+    running || { tail -n 5 "$LOG"; rm -f "$PID" "$LOG" "$CONFIG"; exit 1; }
     sleep 0.01
 done
 """

@@ -117,10 +117,14 @@ def _processes_beside(pid: int) -> list[str]:
 
 
 def test_a_port_that_is_taken_is_said(engine: Engine) -> None:
-    """Where a container has the port, the registry does not start, and the message says why."""
+    """Where a container has the port, the registry does not start, the message says why, and nothing half-made is left."""
     engine.client.containers.run("busybox:lab", "sleep 100", detach=True, ports={"80/tcp": 5001})
     with pytest.raises(LabkitError, match="port 5001 is taken"):
         open_registry(engine, 5001)
+    assert (
+        "5001"
+        not in engine.host.run("ls /run /etc/docker/registry /var/lib/docker-registry", check=False).stdout
+    )
 
 
 def test_no_registry_beside_an_engine_that_is_not_ours(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+import labkit
 from labkit import faults, observe
 from labkit.engine import Engine
 from labkit.observe.disk import Unused
@@ -12,11 +15,13 @@ MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def littered(module_engine: Engine) -> Engine:
-    """An engine with every sort of leftover, at which the tests only look; those that make their own come before them."""
-    faults.inject(module_engine, "reclaim-disk", "leftovers")
-    faults.inject(module_engine, "reclaim-disk", "volumes")
-    return module_engine
+def littered(module_engine: Engine) -> Iterator[Engine]:
+    """An engine with every sort of leftover, at which the tests only look; those that make their own have another."""
+    pack = module_engine.pack.name  # type: ignore[attr-defined]
+    with labkit.open_engine("sandbox", name="littered", pack=pack, images=["busybox"]) as engine:
+        faults.inject(engine, "reclaim-disk", "leftovers")
+        faults.inject(engine, "reclaim-disk", "volumes")
+        yield engine
 
 
 def named(found: Unused) -> list[tuple[str, str]]:
