@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["new"]
 
-NAME = re.compile(r"(?:(?P<number>\d\d)-)?(?P<plain>[a-z][a-z0-9]+(?:-[a-z0-9]+)*)")
+NAME = re.compile(r"(?:(?P<number>\d\d)-)?(?P<plain>(?=..)[a-z][a-z0-9]*(?:-[a-z0-9]+)*)")
 LONGEST = 28
 """Characters of a name without its number: the engine of a lab is called as the lab is, in 31 characters."""
 
@@ -61,7 +61,8 @@ def _numbered(name: str, folder: Path) -> str:
         raise UsageError(
             "a lab cannot have this name",
             seen=repr(name),
-            expected=f"small letters, digits and dashes, at most {LONGEST}; two digits and a dash before them, if you like",
+            expected="a small letter, then small letters, digits and single dashes, "
+            f"at least 2 in all and at most {LONGEST}; two digits and a dash before them, if you like",
             try_="labkit new lab image-layers\nlabkit new lab 25-image-layers",
         )
     if not os.access(folder, os.W_OK):

@@ -105,6 +105,7 @@ NO_PACK = {"LABKIT_PACK": "debian-99"}
         (["../boats"], {}, 2, "'../boats'"),
         (["b"], {}, 2, "'b'"),
         (["1-boats"], {}, 2, "'1-boats'"),
+        (["boats--2"], {}, 2, "single dashes"),
         (["boats" * 6], {}, 2, "at most 28"),
         (["sum"], {}, 2, "there is a lab 10-sum"),
         (["20-sum"], {}, 2, "there is a lab 10-sum"),
@@ -122,6 +123,12 @@ def test_what_cannot_be_made_is_one_message(
     assert done.returncode == code, done.stderr
     assert seen in done.stderr and done.stderr.startswith("labkit: ") and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == [there]
+
+
+@pytest.mark.parametrize("name", ["x-y", "10-x-y", "ab", "a1-b2-c3"])
+def test_a_name_needs_two_characters_and_no_more(name: str) -> None:
+    """The message about names that cannot be is true of those that can."""
+    assert skeletons.NAME.fullmatch(name)
 
 
 def test_a_lab_that_cannot_be_listed_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
