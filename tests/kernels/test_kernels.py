@@ -442,9 +442,12 @@ def test_a_kernel_for_a_folder_that_is_gone_leaves_nothing_open(tmp_path: Path) 
 def test_without_a_zygote(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LABKIT_ZYGOTE=0: the kernel labkit is an ordinary ipykernel, and no zygote is started."""
     monkeypatch.setenv("LABKIT_ZYGOTE", "0")
+    there = set(
+        runtime.glob("zygote-*")
+    )  # one that could not start, in another test, has left a log that says why
     with kernel() as (_, client):
         assert "ipykernel_launcher" in told(client, "print(open('/proc/self/cmdline').read())")
-    assert list(runtime.glob("zygote-*")) == []
+    assert set(runtime.glob("zygote-*")) == there
 
 
 @pytest.mark.parametrize("why", ["it ends at once", "an idle time that is none"])
