@@ -199,13 +199,15 @@ def test_engine_ends_with_its_owner(number: signal.Signals) -> None:
     )
     assert owner.stdout is not None
     id_, init = owner.stdout.readline().split()
+    record = records.ready(id_)
+    assert record is not None
     owner.send_signal(number)
     owner.wait()
-    # another test's collecting may have begun with any of it
-    wait_until(lambda: not (paths.runtime() / id_).exists())
-    wait_until(lambda: not Path(f"/proc/{init}").exists())
-    wait_until(lambda: not (paths.home() / "engines" / id_).exists())
-    wait_until(lambda: not [group for group in machine.groups() if id_ in group])
+    wait_until(lambda: not record.alive)  # its keeper, which goes last
+    assert not (paths.runtime() / id_).exists()
+    assert not Path(f"/proc/{init}").exists()
+    assert not (paths.home() / "engines" / id_).exists()
+    assert not [group for group in machine.groups() if id_ in group]
 
 
 def test_gc_removes_what_a_killed_keeper_leaves() -> None:
