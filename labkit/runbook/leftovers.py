@@ -29,23 +29,25 @@ def end_processes(entries: Sequence[Entry]) -> list[int]:
     Raises `LabkitError` when one of them does not end, since it might still change something.
     """
     named = {tuple(e.facts["kernel"]) for e in entries if e.kind == "step-started" and e.facts["kernel"]}
-    left = [each for kernel in named for each in _session(Process(*kernel))]
-    for process in left:
-        process.signal(signal.SIGKILL)
+    ended: set[int] = set()
     deadline = time.monotonic() + PATIENCE
-    while alive := [process for process in left if process.alive]:
+    # look again until nothing is left: one that was listed may have started another before its signal came
+    while left := [each for kernel in named for each in _session(Process(*kernel))]:
         if time.monotonic() > deadline:
             raise LabkitError(
                 "a process of the run before does not end",
-                seen=", ".join(str(each.pid) for each in alive),
+                seen=", ".join(str(each.pid) for each in left),
                 try_="labkit resume again, when it has ended",
             )
+        for process in left:
+            process.signal(signal.SIGKILL)
+        ended.update(process.pid for process in left)
         time.sleep(0.01)
-    return [process.pid for process in left]
+    return sorted(ended)
 
 
 def _session(kernel: Process) -> Iterator[Process]:
-    """The kernel, and what else is in its session.
+    """The kernel, and what else is in its session, as far as it still runs.
 
     A kernel leads a session of its own.  While that has members, no other process can get its number; so
     when another process has it now, nothing is left.
@@ -59,7 +61,7 @@ def _session(kernel: Process) -> Iterator[Process]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             process = Process.of(int(path.name))
-            if os.getsid(process.pid) == kernel.pid and process.started >= kernel.started:
+            if os.getsid(process.pid) == kernel.pid and process.started >= kernel.started and process.alive:
                 yield process
         except (ProcessLookupError, PermissionError):
             continue

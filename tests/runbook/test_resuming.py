@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import nbformat
@@ -416,19 +418,27 @@ def test_what_a_killed_run_left_is_cleared_away(
 ) -> None:
     """The processes of its kernel's session and a container that worked for its action are ended; nothing else is.
 
-    One that goes between the list and its removal is in nobody's way.
+    A process that another of the session starts while they are being ended is ended, too.  A container that goes between
+    the list and its removal is in nobody's way.
     """
-    every = ContainerCollection.list
+    every, signalled = ContainerCollection.list, Process.signal
 
     def listed(self: ContainerCollection, **options: Any) -> Any:
         found = every(self, **options)
         engine.client.api.remove_container("going")
         return found
 
+    def late(self: Process, number: signal.Signals) -> bool:
+        if not kernel.stdin.closed:  # all have been listed, and none has been ended yet
+            kernel.stdin.close()
+            kernel.stdout.readline()
+        return signalled(self, number)
+
     for name, run in (("worker", tmp_path.name), ("going", tmp_path.name), ("of-another", "another-run")):
         made = {"name": name, "labels": {labels.RUN: run, **labels.ours(engine.id)}}
         engine.client.api.create_container("busybox:lab", ["sleep", "9"], **made)
-    kernel = subprocess.Popen(["sh", "-c", "sleep 1000 & sleep 1000"], start_new_session=True)
+    script = "sleep 1000 & read all; sleep 1000 & echo; wait"
+    kernel = subprocess.Popen(["sh", "-c", script], stdin=PIPE, stdout=PIPE, start_new_session=True)
     stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     try:
         journal = Journal.create(tmp_path, {"kernel": "python3"})
@@ -440,11 +450,13 @@ def test_what_a_killed_run_left_is_cleared_away(
             assert time.monotonic() < deadline
         with monkeypatch.context() as patch:
             patch.setattr(ContainerCollection, "list", listed)
+            patch.setattr(Process, "signal", late)
             clear_away(Order("x", "x.ipynb", "", {}, {"DOCKER_HOST": engine.url}), journal)
         assert kernel.wait(60) == -9 and session(kernel.pid) == []
         assert stranger.poll() is None
         assert [each.name for each in engine.client.containers.list(all=True)] == ["of-another"]
     finally:
+        kernel.stdout.close()
         stranger.kill()
         stranger.wait()
 
