@@ -16,6 +16,8 @@ __all__ = ["ByteSize", "CPUs", "Duration"]
 _FEWEST_CPUS = Decimal("0.01")
 _MOST = 2**63 - 1
 """Bytes: engines and kernels count them in 64 bits, with a sign."""
+_MOST_CPUS = _MOST // 10**9
+"""Engines count billionths of them (``NanoCpus``), in 64 bits too."""
 _POWERS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _YEAR = 365 * 24 * 3600
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
@@ -114,6 +116,8 @@ class CPUs(float):
             raise ValueError("a number of CPUs such as 2 or 1.5")
         if Decimal(text) < _FEWEST_CPUS:
             raise ValueError(f"at least {_FEWEST_CPUS} of a CPU")
+        if Decimal(text) > _MOST_CPUS:
+            raise ValueError(f"at most {_MOST_CPUS} CPUs")
         return cls(text)
 
     @property

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.observe.quantities import ByteSize, CPUs, Duration
+    from labkit.observe.quantities import ByteSize, Duration
     from labkit.runbook.actions import (
         compare_volume,
         copy_in,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from labkit.runbook.folders import About, about, find, names
     from labkit.runbook.inputs import assignments, from_file
     from labkit.runbook.kinds import CIDR, Between
-    from labkit.runbook.live import Container, HostPath, Image, Memory, Network, NewHostPath, Volume
+    from labkit.runbook.live import Container, CPUs, HostPath, Image, Memory, Network, NewHostPath, Volume
     from labkit.runbook.outcomes import EXIT_CODES, Outcome, outcome
     from labkit.runbook.parameters import check
     from labkit.runbook.plans import Plan
@@ -97,7 +97,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "labkit.observe.quantities": ["ByteSize", "CPUs", "Duration"],
+    "labkit.observe.quantities": ["ByteSize", "Duration"],
     "labkit.runbook.actions": [
         "compare_volume",
         "copy_in",
@@ -120,7 +120,16 @@ _HOMES = {
     "labkit.runbook.folders": ["About", "about", "find", "names"],
     "labkit.runbook.inputs": ["assignments", "from_file"],
     "labkit.runbook.kinds": ["CIDR", "Between"],
-    "labkit.runbook.live": ["Container", "HostPath", "Image", "Memory", "Network", "NewHostPath", "Volume"],
+    "labkit.runbook.live": [
+        "CPUs",
+        "Container",
+        "HostPath",
+        "Image",
+        "Memory",
+        "Network",
+        "NewHostPath",
+        "Volume",
+    ],
     "labkit.runbook.outcomes": ["EXIT_CODES", "Outcome", "outcome"],
     "labkit.runbook.parameters": ["check"],
     "labkit.runbook.plans": ["Plan"],

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_o
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 
 from labkit.errors import nearest
-from labkit.observe.quantities import ByteSize, CPUs, Duration
-from labkit.runbook.live import Container, HostPath, Image, Memory, Network, NewHostPath, Volume
+from labkit.observe.quantities import ByteSize, Duration
+from labkit.runbook.live import Container, CPUs, HostPath, Image, Memory, Network, NewHostPath, Volume
 from labkit.runbook.secret import Secret
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "ByteSize": (ByteSize, "size, such as 512m"),
     "Memory": (Memory, "amount of memory that the engine's host has, such as 512m"),
     "Duration": (Duration, "time, such as 5s or 1m30s"),
-    "CPUs": (CPUs, "number of CPUs, such as 1.5"),
+    "CPUs": (CPUs, "number of CPUs that the engine's host has, such as 1.5"),
     "CIDR": (CIDR, "range of addresses, such as 10.0.0.0/24"),
     "Container": (Container, "container on the engine"),
     "Image": (Image, "image on the engine"),

@@ -9,10 +9,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
+from labkit.engine.failures import translated
 from labkit.engine.ports import own_name_of
 from labkit.errors import EngineUnreachable, UsageError, nearest, no_such
+from labkit.observe import quantities
 from labkit.observe.quantities import ByteSize
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from labkit.engine import Engine
 
-__all__ = ["Container", "HostPath", "Image", "Live", "Memory", "Network", "NewHostPath", "Volume"]
+__all__ = ["CPUs", "Container", "HostPath", "Image", "Live", "Memory", "Network", "NewHostPath", "Volume"]
 
 
 class Live:
@@ -226,20 +228,49 @@ class NewHostPath(HostPath):
         return cls._known(name, name)
 
 
-class Memory(Live, ByteSize):
-    """An amount of memory that the engine's host has, as for a limit that is to limit something."""
+class _Amount(Live):
+    """How much of something that the engine's host has; more of it is refused."""
+
+    fact: ClassVar[str]
+    """What tells how much there is, in ``docker info``."""
+    called: ClassVar[str]
 
     @classmethod
     def _read(cls, given: Any, info: ValidationInfo) -> Self:
-        value, engine = cls.parse(given), (info.context or {}).get("engine")
-        there = ByteSize(engine.client.info()["MemTotal"]) if engine else value
-        if value > there:
-            raise UsageError(
-                f"{info.field_name}={value} is more memory than the engine's host has",
-                seen=f"docker info: MemTotal {int(there)}, about {there.rounded()}",
-                expected=f"at most {int(there)}",
-            )
-        return value
+        value, engine = cls.parse(given), (info.context or {}).get("engine")  # type: ignore[attr-defined]
+        if engine:
+            with translated():
+                there = engine.client.info()[cls.fact]
+            if value > there:
+                raise UsageError(
+                    f"{info.field_name}={value} is more {cls.called} than the engine's host has",
+                    seen=f"docker info: {cls.fact} {there}{cls._about(there)}",
+                    expected=f"at most {there}",
+                )
+        return cast("Self", value)
+
+    @classmethod
+    def _about(cls, there: int) -> str:
+        """What *there* is to a person, where that is shorter."""
+        return ""
+
+
+class Memory(_Amount, ByteSize):
+    """An amount of memory that the engine's host has, as for a limit that is to limit something."""
+
+    fact = "MemTotal"
+    called = "memory"
+
+    @classmethod
+    def _about(cls, there: int) -> str:
+        return f", about {ByteSize(there).rounded()}"
+
+
+class CPUs(_Amount, quantities.CPUs):
+    """A number of CPUs that the engine's host has; an engine refuses to create a container with more."""
+
+    fact = "NCPU"
+    called = "CPUs"
 
 
 def _no_such(kind: str, name: str, there: Iterable[str], parameter: str) -> UsageError:

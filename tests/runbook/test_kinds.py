@@ -71,6 +71,7 @@ def test_what_is_written_becomes_what_is_meant(annotation: str, given: Any, mean
     ("annotation", "given", "expected"),
     [
         ("CPUs", "0", "at least 0.01 of a CPU"),
+        ("CPUs", "9" * 400, "at most 9223372036 CPUs"),
         ("CPUs", "lots", "a number of CPUs such as 2 or 1.5"),
         ("CPUs", True, "a number of CPUs such as 2 or 1.5"),
         ("CIDR", "10.0.0.7/24", "the beginning of a range: 10.0.0.0/24"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 import nbformat
 import pytest
 
@@ -103,17 +104,40 @@ def test_a_path_is_looked_for_on_the_engines_host(ids: dict[str, str], engine: E
     assert told.value.try_ == "-p it=/srv/backups/monday"
 
 
-@pytest.mark.parametrize("kind", ["Memory", "Optional[Memory]", "Annotated[Memory, Ge('6m')]"])
-def test_no_more_memory_than_the_host_has(kind: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "fact", "more", "called"),
+    [
+        ("Memory", "MemTotal", 1, "memory"),
+        ("Optional[Memory]", "MemTotal", 1, "memory"),
+        ("Annotated[Memory, Ge('6m')]", "MemTotal", 1, "memory"),
+        ("CPUs", "NCPU", 0.000000001, "CPUs"),
+        ("list[CPUs] | None", "NCPU", 0.01, "CPUs"),
+    ],
+)
+def test_no_more_of_it_than_the_host_has(
+    kind: str, fact: str, more: float, called: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit above it would limit nothing: refused with what there is; all of it is not too much."""
     monkeypatch.setenv("DOCKER_HOST", engine.url)
-    there = engine.client.info()["MemTotal"]
-    assert dict(prepare(declared(kind), {"it": str(there)}))["it"] == there
-    for much in (str(there + 1), "999999g"):
-        with pytest.raises(UsageError, match="more memory than the engine's host has") as told:
-            prepare(declared(kind), {"it": much})
-        assert str(there) in told.value.seen
+    there = engine.client.info()[fact]
+    all_of_it = dict(prepare(declared(kind), {"it": str(there)}))["it"]
+    assert all_of_it in (there, [there])
+    for much in (str(there + more), "999999"):
+        given = much if called == "CPUs" else f"{much}" + ("g" if much == "999999" else "")
+        with pytest.raises(UsageError, match=f"more {called} than the engine's host has") as told:
+            prepare(declared(kind), {"it": given})
+        assert f"docker info: {fact} {there}" in told.value.seen
         assert told.value.expected == f"at most {there}"
+
+
+def test_an_engine_has_the_same_bound_for_cpus(engine: Engine) -> None:
+    """What we take of CPUs it takes, and no more: its own words name the number that ``docker info`` tells."""
+    engine.capabilities.require("cpu-limit")
+    there = engine.client.info()["NCPU"]
+    engine.client.containers.create("busybox:lab", nano_cpus=there * 10**9)
+    with pytest.raises(docker.errors.APIError) as told:
+        engine.client.containers.create("busybox:lab", nano_cpus=there * 10**9 + 1)
+    assert f"Range of CPUs is from 0.01 to {there}.00" in str(told.value.explanation)
 
 
 @pytest.mark.parametrize("module_engine", ["debian-13"], indirect=True)
