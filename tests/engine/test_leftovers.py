@@ -314,7 +314,8 @@ def test_a_late_command_dies_and_is_told() -> None:
         with pytest.raises(CommandFailed, match="within 5 s") as caught:
             engine.host.run("echo begun; sleep 4321 & sleep 4321; echo never", check=False, timeout=5)
         assert caught.value.completed.stdout == "begun\n"
-        deadline = time.monotonic() + 60  # all have been killed; one that has just now no turn dies when it gets one
+        deadline = time.monotonic() + 60
+        # all have been killed; one that has just now no turn dies when it gets one
         while "sleep 4321" in engine.host.run("ps -eo args=").stdout:
             assert time.monotonic() < deadline
         engine.stop()
