@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 
+import nbformat
 import pytest
 from typer.main import get_command
 
 from labkit.cli import app, main
 from labkit.cli.shared import show_table
+from labkit.runbook.parameters import read, validate
 
 
 def labkit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -225,6 +228,20 @@ def test_a_runbook_tells_its_parameters() -> None:
     ):
         assert wanted in told
     assert "--params-file" in labkit("run", "--help").stdout
+
+
+def test_a_default_is_told_as_a_shell_takes_it(tmp_path: Path) -> None:
+    """Lists within lists, nothing, and text with a space too: what help tells is typed after ``-p NAME=``."""
+    defaults = {"pairs": [["a", "b"], ["c"]], "single": [["a"]], "none": [], "words": "a  'b'", "nothing": ""}
+    kinds = {"pairs": "list[list[str]]", "single": "list[list[str]]", "none": "list[int]"}
+    lines = [f"{name}: {kinds.get(name, 'str')} = {default!r}" for name, default in defaults.items()]
+    cell = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]})
+    book = nbformat.v4.new_notebook(cells=[cell])
+    nbformat.write(book, tmp_path / "book.ipynb")
+    told = labkit("run", str(tmp_path / "book.ipynb"), "--help", COLUMNS="200").stdout
+    typed = [shlex.split(line.split("default: ")[1])[0] for line in told.splitlines() if "default: " in line]
+    given = dict(zip(defaults, typed, strict=True))
+    assert dict(validate(read(book), given)) == defaults
 
 
 def test_the_command_line_wins_over_a_file(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ def given(
 
 
 def _show_help(name: str) -> None:
-    """Title, risk, and the parameters with what they take, their defaults and their help."""
+    """Title, risk, and the parameters with what they take, their help and their defaults, as a shell takes them."""
+    from shlex import quote
+
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -81,7 +83,7 @@ def _show_help(name: str) -> None:
     table = Table.grid(padding=(0, 2))
     for each in about.parameters:
         told = [each.help] if each.help else []
-        told += [each.takes, f"default: {written(each.default) or 'empty'}"]
+        told += [each.takes, f"default: {quote(written(each.default))}"]
         option = each.name.replace("_", "-")
         table.add_row(Text(f"  --{option}"), Text("\n".join(told)))
     console.print(table if about.parameters else Text("  It has no parameters."))

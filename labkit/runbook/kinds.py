@@ -233,10 +233,11 @@ def _as_list(given: Any) -> Any:
 
 
 def _as_member(members: tuple[Any, ...]) -> Callable[[Any], Any]:
-    """Text as the member of a Literal that is written so: ``3`` for 3."""
+    """Text as the member of a Literal that is written so: ``3`` for 3, ``none`` for None."""
 
     def read(given: Any) -> Any:
-        return next((each for each in members if str(each) == given and given not in members), given)
+        meant = (each for each in members if given in (str(each), written(each)))
+        return given if given in members else next(meant, given)
 
     return read
 
@@ -272,11 +273,22 @@ def describe(kind: Any) -> str:
 
 
 def written(value: Any) -> str:
-    """*value* as a command line gives it."""
+    """*value* as a command line gives it, after ``-p name=``; a shell may want quotes around it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
         words = [written(each) for each in value]
         plain = all(word and word == word.strip() and not set(word) & set(",[") for word in words)
-        return ",".join(words) if plain else json.dumps(words)
+        return ",".join(words) if words and plain and not _nested(value) else json.dumps(_as_json(value))
     return "none" if value is None else str(value)
+
+
+def _nested(members: list[Any]) -> bool:
+    """Whether one of them would look like another's among words: a list like its only member, none like a text."""
+    return any(each is None or isinstance(each, list) for each in members)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_json(each) for each in value]
+    return value if type(value) in (bool, int, float, type(None)) else str(value)

@@ -15,6 +15,7 @@ from papermill.translators import PythonTranslator
 
 from labkit.errors import UsageError
 from labkit.runbook import CIDR, ByteSize, CPUs, Duration
+from labkit.runbook.kinds import written
 from labkit.runbook.parameters import read, validate
 
 
@@ -39,6 +40,7 @@ def value(annotation: str, given: Any) -> Any:
         ("HostPath", "//var//lib/../lib/x/", "/var/lib/x"),
         ("Literal[1, 2]", "2", 2),
         ("Literal['1', 2]", "1", "1"),
+        ("Literal[True, 'auto']", "true", True),
         ("list[Literal[1, 2]]", "1,2", [1, 2]),
         ("Optional[Literal['a', 'b']]", "none", None),
         ("Literal['a'] | None", "a", "a"),
@@ -157,17 +159,25 @@ VALUES = {
     "list[str]": st.lists(st.text()),
     "list[ByteSize] | None": st.none() | st.lists(st.integers(1, 2**60).map(ByteSize)),
     "Literal['a', 2, None]": st.sampled_from(["a", 2, None]),
+    "list[list[str]]": st.lists(st.lists(st.text())),
+    "list[list[list[int]] | None]": st.lists(st.none() | st.lists(st.lists(st.integers()))),
+    "list[str | None]": st.lists(st.none() | st.text()),
+    "list[bool | float]": st.lists(st.booleans() | st.floats(allow_nan=False, allow_infinity=False)),
 }
 
 
 @pytest.mark.parametrize("annotation", VALUES)
 @given(data=st.data())
 def test_nothing_is_lost_between_runner_and_kernel(annotation: str, data: st.DataObject) -> None:
-    """A value, written into a notebook as papermill writes it and read again there, is the same value."""
+    """A value, written into a notebook as papermill writes it and read again there, is the same value.
+
+    So it is as a word of a command line, as ``run NAME --help`` tells a default.
+    """
     before = validate(declared(annotation), {"x": data.draw(VALUES[annotation])})
     namespace: dict[str, Any] = {}
     exec(f"x = {PythonTranslator.translate(before.plain()['x'])}", namespace)
     assert value(annotation, namespace["x"]) == dict(before)["x"]
+    assert value(annotation, written(dict(before)["x"])) == dict(before)["x"]
 
 
 @pytest.mark.parametrize("annotation", ["ByteSize", "Duration", "CPUs", "CIDR", "int", "bool"])
