@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit import observe
@@ -24,6 +25,7 @@ from labkit.diagnosis.victims import (
     as_recorded,
     begin,
     by_one_clock,
+    executed_at,
     last_life,
     memory_ran_out_at,
     not_ruled_out,
@@ -54,6 +56,13 @@ _LEFT = (
     "No client of the engine killed it, and the kernel did not kill it for memory, as far as is on record."
 )
 """The title of a kill of which there is no record, since all others leave one."""
+_UNSEEN = "What is left: kill -9 on the host, or PID 1 returned 137 itself."
+_OTHERS = "The limit that was reached is not the container's own: a higher one would not help."
+_EXECUTED = (
+    "executed in it (docker exec, a health check), and no child of PID 1, which passes on no code of it."
+)
+TOGETHER = timedelta(milliseconds=500)
+"""What the engine tells of within such a time may have happened at once."""
 _LOST = """\
 The events of its death are lost, so it can be any of these. An engine that is shut down stops its containers too."""
 
@@ -106,8 +115,12 @@ def _while_running(seen: Seen) -> Finding:
     evidence = [of_state(seen.container), of_memory(seen.memory)]
     if _killed_under_present_limit(seen):
         evidence.append(of_life(last_life(seen)))
-        code = "oom-of-pid-1" if _is_dying(seen) else "oom-of-child"
-        return _finding(seen, code, [*evidence, of_kernel(seen.kernel)], remedy="memory")
+        kills = _kills_so_far(seen)
+        # PID 1 may be killed already, and the engine not have noticed yet
+        code = "oom-of-pid-1" if any(kill.first for kill in kills) else "oom-of-child"
+        own = _is_own_limit(seen, kills[-1] if kills else None)
+        remedy, advice = ("memory", "") if own else ("", _OTHERS)
+        return _finding(seen, code, [*evidence, of_kernel(seen.kernel)], remedy=remedy, advice=advice)
     death = _death_before_restart(seen)
     if death:
         policy = f"restarted {seen.container.restarts} times by its policy, {seen.container.restart_policy}"
@@ -131,12 +144,12 @@ def _killed_under_present_limit(seen: Seen) -> bool:
     return counted and (known or not _limit_was_raised(seen.memory))
 
 
-def _is_dying(seen: Seen) -> bool:
-    """Whether the kernel has killed PID 1 already, and the engine has not noticed yet."""
+def _kills_so_far(seen: Seen) -> list[OomKill]:
+    """What the kernel's log tells of the life that lasts."""
     since = begin(seen, last_life(seen))
     if not isinstance(seen.kernel, KernelLog) or since is None:
-        return False
-    return any(kill.first for kill in seen.kernel.kills if kill.at >= since)
+        return []
+    return [kill for kill in seen.kernel.kills if kill.at >= since]
 
 
 def _limit_was_raised(memory: MemoryCounters | Unreadable) -> bool:
@@ -174,7 +187,7 @@ def _of_death(seen: Seen, life: Life, before: list[Evidence] | None = None) -> F
     if fatal:
         return _finding(seen, _who_sent_it(seen, life), evidence, advice=_sigkill_advice(seen, life))
     if killed and killed.first is False:
-        return _memory(seen, "oom-of-child", evidence, killed)
+        return _of_child(seen, life, evidence, killed)
     if killed or memory_ran_out_at(seen, life):
         return _memory(seen, "undecided", evidence, killed, ("oom-of-pid-1", "oom-of-child"))
     return _without_a_cause(seen, life, evidence)
@@ -207,6 +220,29 @@ def _unheard(name: str) -> str:
     return f"PID 1 does not act on {name}: handle it, or run the container with --init."
 
 
+def _of_child(seen: Seen, life: Life, evidence: list[Evidence], kill: OomKill) -> Finding:
+    """A process besides PID 1 was killed just before it ended: its child, unless something was being executed then.
+
+    With PID 1 all that is executed ends with 137, too (pid_namespaces(7)): only what did so well before was the victim.
+    """
+    executed, end = executed_at(life, kill.at), seen.container.finished_at
+    if not executed or end is None:
+        return _memory(seen, "oom-of-child", evidence, kill)
+    ends = [each.at for each in executed if each and each.attributes.get("exitCode") == "137"]
+    if any(at - kill.at <= TOGETHER < end - at for at in ends):
+        advice = f"What ran out of memory was {_EXECUTED} {_UNSEEN}"
+        return _finding(seen, "killed", evidence, confidence="likely", title=_LEFT, advice=advice)
+    advice, either = f"What ran out of memory may have been {_EXECUTED}", ("oom-of-child", "killed")
+    return _finding(seen, "undecided", evidence, confidence="undecided", candidates=either, advice=advice)
+
+
+def _is_own_limit(seen: Seen, kill: OomKill | None) -> bool:
+    """Whether it is the container's own limit that was reached, not one above it, or of a group that it made itself."""
+    if seen.container.memory is None:
+        return False
+    return kill is None or seen.container.id in PurePosixPath(kill.limit_of).name
+
+
 def _memory(
     seen: Seen,
     code: str,
@@ -217,14 +253,14 @@ def _memory(
     """A death for memory.  A higher limit helps only when the one that was reached is the container's."""
     passed_on = code == "oom-of-child"
     confidence: Confidence = "undecided" if candidates else "likely" if passed_on else "certain"
-    own = seen.container.memory is not None and (kill is None or kill.limit_of == kill.folder)
+    own = _is_own_limit(seen, kill)
     advice = "A process was killed for memory; only the kernel's log could say which." if candidates else ""
     if passed_on:
         advice = (
             "PID 1 was sent no signal by the engine and ended at once after it, so it passed the code on."
         )
     if not own:
-        advice = "The limit that was reached is not the container's own: a higher one would not help."
+        advice = _OTHERS
     return _finding(
         seen,
         code,
@@ -240,7 +276,7 @@ def _without_a_cause(seen: Seen, life: Life, evidence: list[Evidence]) -> Findin
     """No kill and no shortage of memory is on record: either it left no record, or the record is lost."""
     why, known = not_ruled_out(seen, life), life.complete and life.death
     if known and not why:
-        advice = f"What is left: kill -9 on the host, or PID 1 returned 137 itself.{_of_neighbour(seen)}"
+        advice = f"{_UNSEEN}{_of_neighbour(seen)}"
         return _finding(seen, "killed", evidence, confidence="likely", title=_LEFT, advice=advice)
     advice = "No client of the engine sent it." if known else _LOST
     if why:

@@ -21,6 +21,7 @@ __all__ = [
     "as_recorded",
     "begin",
     "by_one_clock",
+    "executed_at",
     "last_life",
     "memory_ran_out_at",
     "not_ruled_out",
@@ -121,9 +122,24 @@ def begin(seen: Seen, life: Life) -> datetime | None:
     return before[-1] + CLOCKS if before else start.at - CLOCKS
 
 
+def executed_at(life: Life, moment: datetime) -> list[observe.Event | None]:
+    """What was being executed in the container at that *moment*, as the event of its end; None where it has none."""
+    began = {e.attributes.get("execID"): e.at for e in life.events if e.action.startswith("exec_start")}
+    ended = {e.attributes.get("execID"): e for e in life.named("exec_die")}
+    return [
+        ended.get(each)
+        for each in began | ended
+        if began.get(each, moment) <= moment + CLOCKS
+        and (each not in ended or ended[each].at >= moment - CLOCKS)
+    ]
+
+
 def memory_ran_out_at(seen: Seen, life: Life) -> bool:
-    """Whether an ``oom`` event came just before this life ended, which a busy engine may tell late."""
-    if life.death is None:
+    """Whether an ``oom`` event came just before this life ended, which a busy engine may tell late.
+
+    Where the kernel's log has told all, and of no such kill, the shortage was a neighbour's under a common limit.
+    """
+    if life.death is None or not (victim(seen, life) or not_ruled_out(seen, life)):
         return False
     end = min(life.death.at, seen.container.finished_at or life.death.at)
     return any(end - event.at < AT_ONCE for event in life.named("oom"))

@@ -51,7 +51,11 @@ def log(*told: str, at: float = 0) -> EventLog:
     for number, text in enumerate(told):
         action, _, extra = text.partition(" ")
         attributes = (
-            {"signal": extra} if action == "kill" else {"exitCode": extra or "137"} if action == "die" else {}
+            {"signal": extra}
+            if action == "kill"
+            else {"exitCode": extra or "137"}
+            if action in ("die", "exec_die")
+            else {}
         )
         nano = int((end - (len(told) - 1 - number) / 10) * 1e9)
         found.append(Event(nano, "container", action, "abc", attributes))
@@ -109,6 +113,47 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         seen(OOM, log("start", "oom", "die"), kernel=kill(False)),
         "oom-of-child",
         "likely",
+    ),
+    "what was executed in it was killed for memory, and then PID 1 on the host": (
+        seen(OOM, told(start=-9, exec_start=-3, oom=-1, exec_die=-0.9, die=0), kernel=kill(False, before=1)),
+        "killed",
+        "likely",
+    ),
+    "the same, and the engine told of the two at once": (
+        seen(OOM, told(start=-9, exec_start=-3, oom=-0.3, exec_die=-0.2, die=0), kernel=kill(False)),
+        "undecided",
+        "undecided",
+    ),
+    "what was executed in it lost a child, and then PID 1 was killed on the host": (
+        seen(
+            OOM,
+            told(start=-9, exec_start=-3, oom=-1, **{"exec_die 0": -0.9}, die=0),
+            kernel=kill(False, before=1),
+        ),
+        "undecided",
+        "undecided",
+    ),
+    "a child was killed while something was executed that lasted longer": (
+        seen(
+            OOM, told(start=-9, exec_start=-3, oom=-1.7, exec_die=-0.8, die=0), kernel=kill(False, before=1.7)
+        ),
+        "undecided",
+        "undecided",
+    ),
+    "a child was killed when what had been executed had ended": (
+        seen(OOM, told(start=-9, exec_start=-3, exec_die=-2, oom=-0.1, die=0), kernel=kill(False)),
+        "oom-of-child",
+        "likely",
+    ),
+    "a neighbour under the same limit lost a process, and PID 1 was killed on the host": (
+        seen(replace(OOM, memory=None), log("create", "start", "oom", "die")),
+        "killed",
+        "likely",
+    ),
+    "the same, but no log tells that it was the neighbour": (
+        seen(replace(OOM, memory=None), log("create", "start", "oom", "die"), kernel=NO_LOG),
+        "undecided",
+        "undecided",
     ),
     "an oom event, but no kernel log": (
         seen(OOM, log("start", "oom", "die"), kernel=NO_LOG),
@@ -388,12 +433,24 @@ def test_what_the_reader_is_told(container: Container, events: EventLog, advice:
     assert advice in explain(seen(container, events)).advice
 
 
-@pytest.mark.parametrize("limit_of", ["", "/parent"])
+@pytest.mark.parametrize("limit_of", ["", "/parent", "/docker/abc/made-by-itself"])
 def test_a_limit_that_is_not_its_own_is_not_raised(limit_of: str) -> None:
-    """When the machine, or a cgroup above, ran out of memory, a higher limit does not help."""
+    """When the machine, or a cgroup above or below, ran out of memory, a higher limit does not help."""
     finding = explain(seen(OOM, log("start", "oom", "die"), kernel=kill(True, limit_of=limit_of)))
     assert (finding.code, finding.remedy) == ("oom-of-pid-1", "")
     assert "would not help" in finding.advice
+    up = explain(seen(ALIVE, log("start", "oom"), memory=COUNTERS, kernel=kill(False, limit_of=limit_of)))
+    assert (up.code, up.remedy) == ("oom-of-child", "")
+    assert "would not help" in up.advice
+
+
+def test_its_own_limit_is_told_by_its_group() -> None:
+    """Its own limit may be reached in a group that it made below its own, as a service manager in it does."""
+    below = replace(kill(False).kills[0], folder="/docker/abc/made-by-itself")
+    up = seen(ALIVE, log("start", "oom"), memory=COUNTERS, kernel=KernelLog((below,)))
+    assert (explain(up).code, explain(up).remedy) == ("oom-of-child", "memory")
+    scope = kill(True, limit_of="/system.slice/docker-abc.scope")
+    assert explain(seen(OOM, log("start", "oom", "die"), kernel=scope)).remedy == "memory"
 
 
 def test_only_memory_has_a_remedy() -> None:
