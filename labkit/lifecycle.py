@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from labkit.errors import no_such
+
 __all__ = [
     "COMMANDS",
     "REFUSALS",
@@ -187,10 +189,11 @@ class Answer:
 def answer(state: str, command: str) -> Answer:
     """What the engine does with *command* when the container is in *state*.
 
-    ``rm`` ends in ``removing``, which goes on by itself to ``removed`` or ``dead``.
+    ``rm`` ends in ``removing``, which goes on by itself to ``removed`` or ``dead``.  Raises `UsageError` for what there is not.
     """
-    if state not in STATES or command not in COMMANDS:
-        raise ValueError(f"no such state or command: {state!r}, {command!r}")
+    for what, given, known in (("state", state, STATES), ("command", command, COMMANDS)):
+        if not isinstance(given, str) or given not in known:
+            raise no_such(what, given, known)
     move = _between(state, command)
     if move:
         return Answer(state, command, move.target, move.events)

@@ -15,6 +15,7 @@ import docker.errors
 import pytest
 
 from labkit.engine import Engine
+from labkit.errors import UsageError
 from labkit.lifecycle import COMMANDS, REFUSALS, STATES, TRANSITIONS, Answer, answer, possible
 
 IMAGE = "busybox:lab"
@@ -31,9 +32,9 @@ def test_every_pair_has_one_answer() -> None:
 
 def test_unknown_names_are_errors() -> None:
     """A state or a command that does not exist is not answered."""
-    with pytest.raises(ValueError, match="'frozen'"):
+    with pytest.raises(UsageError, match="'frozen'"):
         answer("frozen", "start")
-    with pytest.raises(ValueError, match="'run'"):
+    with pytest.raises(UsageError, match="'run'"):
         answer("created", "run")
 
 

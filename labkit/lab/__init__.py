@@ -1,5 +1,7 @@
 """What makes a notebook teach: a lab's session, conditions for its checks, evidence that prints the same every time."""
 
+from labkit.lab import evidence, needs, predictions, tidying, waiting
+from labkit.lab.arguments import learner
 from labkit.lab.commands import readable_commands
 from labkit.lab.conditions import (
     any_of,
@@ -11,14 +13,10 @@ from labkit.lab.conditions import (
     reachable,
     volume,
 )
-from labkit.lab.evidence import freezer, happened, seconds, signals, undeletable, writable_layer
-from labkit.lab.needs import able
 from labkit.lab.opening import open
-from labkit.lab.predictions import Prediction, predict
+from labkit.lab.predictions import Prediction
 from labkit.lab.sessions import Session
-from labkit.lab.tidying import reserve, tidy
 from labkit.lab.transcripts import Transcript, transcript
-from labkit.lab.waiting import inspected, said, state, until, until_says, watch
 
 __all__ = [
     "Prediction",
@@ -52,3 +50,21 @@ __all__ = [
     "watch",
     "writable_layer",
 ]
+
+# what a notebook calls looks at what it is given; what a session calls has looked already
+able = learner("labkit.lab.able")(needs.able)
+freezer = learner("labkit.lab.freezer")(evidence.freezer)
+happened = learner("labkit.lab.happened")(evidence.happened)
+seconds = learner("labkit.lab.seconds")(evidence.seconds)
+signals = learner("labkit.lab.signals")(evidence.signals)
+undeletable = learner("labkit.lab.undeletable")(evidence.undeletable)
+writable_layer = learner("labkit.lab.writable_layer")(evidence.writable_layer)
+predict = learner("labkit.lab.predict")(predictions.predict)
+reserve = learner("labkit.lab.reserve")(tidying.reserve)
+tidy = learner("labkit.lab.tidy")(tidying.tidy)
+inspected = learner("labkit.lab.inspected")(waiting.inspected)
+said = learner("labkit.lab.said")(waiting.said)
+state = learner("labkit.lab.state")(waiting.state)
+until = learner("labkit.lab.until")(waiting.until)
+until_says = learner("labkit.lab.until_says")(waiting.until_says)
+watch = learner("labkit.lab.watch")(waiting.watch)

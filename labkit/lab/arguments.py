@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from reprlib import repr as short
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 from labkit.engine import Engine
 from labkit.errors import UsageError, no_such
@@ -19,11 +19,16 @@ T = TypeVar("T", bound=type)
 Known = Callable[[str], Iterable[str] | None]
 """What can be given for the parameter of this name; None where that cannot be listed."""
 
+
+def _is_number(given: object) -> TypeGuard[int | float]:
+    return isinstance(given, int | float) and not isinstance(given, bool)
+
+
 KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "str": ("text", lambda given: isinstance(given, str)),
     "bool": ("True or False", lambda given: isinstance(given, bool)),
     "int": ("a whole number", lambda given: isinstance(given, int) and not isinstance(given, bool)),
-    "float": ("a number", lambda given: isinstance(given, int | float) and not isinstance(given, bool)),
+    "float": ("a number of at most 1e9", lambda given: _is_number(given) and abs(given) <= 1e9),
     "Engine": ("an engine, such as lab.engine", lambda given: isinstance(given, Engine)),
     "Engine | Session": (
         "a lab, or an engine",
@@ -73,11 +78,12 @@ def made(called: str) -> Callable[[T], T]:
     """Have a class look at what its objects are made of, before there is one; *called*: what notebooks call it."""
 
     def look(kind: T) -> T:
-        signature, before = without_first(kind.__init__), kind.__new__  # type: ignore[misc]  # it is not called
+        signature = without_first(kind.__init__)  # type: ignore[misc]  # it is not called
+        before: Any = kind.__new__
 
         def new(cls: T, *given: object, **options: object) -> object:
             look_at(called, signature, given, options)
-            return before(cls, *given, **options)
+            return before(cls) if before is object.__new__ else before(cls, *given, **options)
 
         kind.__new__ = new  # type: ignore[method-assign,assignment]
         return kind

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from labkit.errors import LabkitError, UsageError
-from labkit.lab.arguments import learners
+from labkit.lab.arguments import learners, made
 from labkit.lab.showing import Shown
 
 __all__ = ["OPEN", "Prediction", "predict"]
@@ -26,6 +26,7 @@ SHOWN = 300
 """Letters of an answer that are shown; it is compared whole."""
 
 
+@made("labkit.lab.Prediction")
 @learners("guess")
 class Prediction(Shown):
     """An *answer* to a *question*, given before the engine's; ``right`` is None until `saw` has been called.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.engine.failures import translated
 from labkit.errors import LabkitError, Refused, no_such
 from labkit.lab import evidence, needs, registries, speeds, tidying, tracing, waiting
-from labkit.lab.arguments import learners, no_such_method
+from labkit.lab.arguments import learners, made, no_such_method
 from labkit.lab.binding import Bound, Drawn
 from labkit.lab.changes import UNNAMED, Changes, Looks
 from labkit.lab.checking import Check, Checks, Hint, Solution
@@ -32,6 +32,7 @@ LISTED = 8
 """Names of a kind that are told when a lab is taken up again; the rest is counted."""
 
 
+@made("labkit.lab.Session")
 @learners("lab")
 class Session(Shown):
     """What ``labkit.lab.open`` gives.  *book*: the lab's notebook; *name*: what the lab's containers are called; *images*: those

@@ -102,8 +102,9 @@ def tidy(engine: Engine, name: str) -> None:
 
     On a shared engine those are the ones that labkit labelled, or that were created since `reserve`.  Others are left
     alone and shown, with the command that would remove them.  Of images the names go that begin with *name* and a dash, and
-    on a shared engine were given since.
+    on a shared engine were given since.  Raises `UsageError` for a name that no container can have.
     """
+    check_name(name)
     counts = {kind: _remove(engine, kind, name) for kind in KINDS} | {"images": _untag(engine, name)}
     told = [f"{kind} {count}" for kind, count in counts.items() if count or kind in ("containers", "volumes")]
     print(f"removed: {', '.join(told)}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 from functools import partial
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, UsageError
+from labkit.lab.arguments import learner, made
 from labkit.runbook.plans import Applied, Plan
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "decision"]
 
 
+@made("Decision")
 class Decision:
     """What a person decides about a plan.  *state* says it in words; `applied` gives what came of it.
 
@@ -22,6 +25,10 @@ class Decision:
     """
 
     def __init__(self, plan: Plan, engine: Engine, *, asking: bool) -> None:
+        if not isinstance(plan, Plan):
+            raise UsageError(
+                "there is no plan to decide about", seen=short(plan), expected="a runbook.Plan(…)"
+            )
         self.plan, self.engine = plan, engine
         self.asking = asking and bool(plan)
         self.state = f"plan {plan.hash} waits for your decision" if self.asking else ""
@@ -102,6 +109,7 @@ class Decision:
         return data, metadata
 
 
+@learner("decision")
 def decision(plan: Plan, engine: Engine) -> Decision:
     """Ask for a decision about *plan*, if there is anybody to ask: shown, it has two buttons then."""
     return Decision(plan, engine, asking=_somebody_answers())

@@ -17,7 +17,7 @@ from labkit import lab, observe
 from labkit.engine import Engine
 from labkit.errors import LabkitError, Refused, UsageError
 from labkit.lab import waiting
-from labkit.lab.evidence import written
+from labkit.lab.evidence import freezer, undeletable, written
 from labkit.lab.waiting import began, until_ready
 
 LOOP = 'trap "exit 0" TERM; echo awake; while :; do sleep 0.1; done'
@@ -113,7 +113,7 @@ def test_freezer_is_read_in_both_versions(
     api = SimpleNamespace(inspect_container=lambda name: {"State": {"Pid": 7, "Status": "running"}})
     there = {"/proc/self/mountinfo": mounts, "/proc/7/cgroup": groups, **files}
     fake = SimpleNamespace(client=SimpleNamespace(api=api), host=SimpleNamespace(read=there.__getitem__))
-    assert lab.freezer(cast("Engine", fake), "web") == expected
+    assert freezer(cast("Engine", fake), "web") == expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's engine has a host that can make files immutable")
@@ -139,7 +139,7 @@ def test_a_host_without_immutable_files_says_so(capsys: pytest.CaptureFixture[st
     api = SimpleNamespace(inspect_container=lambda name: {"GraphDriver": {"Data": {"UpperDir": "/upper"}}})
     host = SimpleNamespace(run=chattr, write=lambda path, text: None)
     fake = SimpleNamespace(client=SimpleNamespace(api=api), host=host, capabilities={"host": True})
-    with lab.undeletable(cast("Engine", fake), "web"):
+    with undeletable(cast("Engine", fake), "web"):
         ran.append(["the block"])
     assert ran == [["chattr", "+i", "/upper/keep"], ["the block"]]
     assert "Operation not permitted" in capsys.readouterr().out
@@ -151,10 +151,10 @@ def test_until_goes_by_the_engines_clock() -> None:
     api = SimpleNamespace(inspect_container=lambda name: found)
     clock = {"SystemTime": "2001-01-01T00:00:01Z"}
     fake = cast("Engine", SimpleNamespace(client=SimpleNamespace(api=api, info=lambda: clock)))
-    assert lab.until(fake, "web", "exited", restarts=6, seconds=0.1) == "exited"
+    assert waiting.until(fake, "web", "exited", restarts=6, seconds=0.1) == "exited"
     clock["SystemTime"] = "2001-01-01T00:00:02Z"
     with pytest.raises(LabkitError, match="did not get there") as caught:
-        lab.until(fake, "web", "exited", restarts=6, seconds=0.1)
+        waiting.until(fake, "web", "exited", restarts=6, seconds=0.1)
     assert caught.value.seen == "exited, restarts: 6", "what is not so is told"
     assert caught.value.expected == "exited, restarts: 6 or more, and an end less than 0.7 s ago"
 

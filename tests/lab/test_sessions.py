@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import labkit.lab
+from labkit import widgets
 from labkit.engine import Engine
 from labkit.errors import EngineUnreachable, Refused, UsageError
 from labkit.lab import opening
@@ -125,8 +127,6 @@ def test_a_shared_engine_needs_the_image(engine: Engine, monkeypatch: pytest.Mon
 
 def test_functions_are_bound_with_their_signature(session: labkit.lab.Session) -> None:
     """`lab.until` takes what `until` takes but the engine, and its help says so."""
-    import inspect
-
     assert list(inspect.signature(session.until).parameters) == ["container", "wanted", "restarts", "seconds"]
     assert "Wait until" in str(session.until.__doc__)
 
@@ -164,8 +164,31 @@ MISTAKES: dict[str, list[str]] = {
     "widgets.timeline(5)": ["of has to be a lab, or an engine"],
     "widgets.picture(lab.engine, 5)": ["container has to be text"],
     "widgets.state_machine(lab, 'ada')": ["engine has to be an engine, such as lab.engine"],
+    "widgets.decision(3, 4)": ["engine has to be an engine", "decision(plan, engine)"],
+    "widgets.decision(3, lab.engine)": ["no plan to decide about", "seen:     3"],
+    "labkit.lab.watch(lab.engine, 5)": ["container has to be text", "labkit.lab.watch(engine, container)"],
+    "labkit.lab.able(lab.engine, [])": ["capabilities has to be text"],
+    "labkit.lab.tidy(lab.engine, '')": ["a container cannot have this name"],
+    "labkit.lab.until(lab.engine, 'ada-there', 'running', seconds=float('nan'))": [
+        "seconds has to be a number"
+    ],
+    "lab.until('ada-there', 'running', seconds=10**400)": ["seconds has to be a number"],
+    "labkit.lab.predict('q', among=None)": ["among has to be a list"],
+    "labkit.lab.Prediction(None)": ["question has to be text"],
+    "labkit.lab.image('shop').follows('/a', of='/b', by=3)": ["expected: a function of a text"],
+    "labkit.lab.open('a' * 300, name='ada')": ["no lab called"],
     "labkit.lab.open('30-container-states')": ["'name'", "labkit.lab.open(lab, name, image=…, images=…)"],
 }
+
+
+def _arguments(function: Callable[..., object]) -> dict[str, object]:
+    """What it has to be given, none of it an engine."""
+    wanted = inspect.signature(function).parameters.values()
+    return {
+        each.name: None if each.name == "engine" else "ada"
+        for each in wanted
+        if each.default is each.empty and each.kind is not each.VAR_POSITIONAL
+    }
 
 
 def test_a_mistake_in_a_cell_is_one_message(session: labkit.lab.Session) -> None:
@@ -174,7 +197,7 @@ def test_a_mistake_in_a_cell_is_one_message(session: labkit.lab.Session) -> None
     names = {
         "lab": session,
         "labkit": labkit,
-        "widgets": labkit.widgets,
+        "widgets": widgets,
         "exists": labkit.lab.container("ada").exists(),
     }
     for typed, told in MISTAKES.items():
@@ -185,6 +208,12 @@ def test_a_mistake_in_a_cell_is_one_message(session: labkit.lab.Session) -> None
         if callable(method := getattr(session, name)):
             with pytest.raises(UsageError, match=rf"lab\.{name}\(\) cannot be called"):
                 method(no_such_option=1)
+    for name, function in [
+        (name, getattr(home, name)) for home in (labkit.lab, widgets) for name in home.__all__
+    ]:
+        if "engine" in (given := _arguments(function)):
+            with pytest.raises(UsageError, match=rf"{name}\(\) cannot be called like this: engine has to be"):
+                function(**given)
     assert not hasattr(session, "hints") and session.state("ada-there") == "created"
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from labkit.errors import UsageError
 from labkit.lab.conditions.base import Condition, Object, Seen
 from labkit.lab.conditions.facts import Facts, Found, Missing, NotReadable
 from labkit.lab.conditions.files import MOST, Wanted, in_volume
@@ -124,6 +125,10 @@ class Contents(Object):
     def follows(self, at: str, *, of: str, by: Callable[[str], str]) -> Condition:
         """The first word of its file *at* this path is what *by* makes of the text of the file *of*."""
         place, source = path(at), path(of)
+        if not callable(by):
+            raise UsageError(
+                "no such way from one file to another", seen=repr(by), expected="a function of a text"
+            )
 
         def see(facts: Facts, found: Found) -> Seen:
             own, other = _file(facts, found, place).text, _file(facts, found, source).text

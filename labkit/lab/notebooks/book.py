@@ -120,12 +120,19 @@ def find(stem: str) -> Book:
     Raises `UsageError` for a name that no lab has, with the nearest that one has.
     """
     places = [folder / f"{stem}.ipynb" for folder in (Path.cwd(), FOLDER)]
-    found = [path for path in places if isinstance(stem, str) and "/" not in stem and path.is_file()]
+    found = [path for path in places if isinstance(stem, str) and "/" not in stem and _is_file(path)]
     if not found:
         known = [lab.stem for lab in labs()]
         raise no_such("lab", stem, known, otherwise=f"no notebook in {FOLDER}")
     own, copy = Book(stem, found[0]), opened()
     return Book(stem, copy) if copy and copy != own.path and _title(copy) == own.title else own
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can have so long a name
+        return False
 
 
 def _title(path: Path) -> str:
