@@ -30,6 +30,7 @@ from labkit.diagnosis.victims import (
     memory_ran_out_at,
     not_ruled_out,
     victim,
+    was_killed,
 )
 from labkit.observe.kernel import KernelLog, OomKill
 from labkit.observe.lives import Life, lives
@@ -228,8 +229,8 @@ def _of_child(seen: Seen, life: Life, evidence: list[Evidence], kill: OomKill) -
     executed, end = executed_at(life, kill.at), seen.container.finished_at
     if not executed or end is None:
         return _memory(seen, "oom-of-child", evidence, kill)
-    ends = [each.at for each in executed if each and each.attributes.get("exitCode") == "137"]
-    if any(at - kill.at <= TOGETHER < end - at for at in ends):
+    ends = [each.at for each in executed if each and was_killed(each)]
+    if any(abs(at - kill.at) <= TOGETHER < end - at for at in ends):
         advice = f"What ran out of memory was {_EXECUTED} {_UNSEEN}"
         return _finding(seen, "killed", evidence, confidence="likely", title=_LEFT, advice=advice)
     advice, either = f"What ran out of memory may have been {_EXECUTED}", ("oom-of-child", "killed")

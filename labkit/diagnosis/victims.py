@@ -26,6 +26,7 @@ __all__ = [
     "memory_ran_out_at",
     "not_ruled_out",
     "victim",
+    "was_killed",
 ]
 
 SIGKILL = 9
@@ -123,15 +124,27 @@ def begin(seen: Seen, life: Life) -> datetime | None:
 
 
 def executed_at(life: Life, moment: datetime) -> list[observe.Event | None]:
-    """What was being executed in the container at that *moment*, as the event of its end; None where it has none."""
+    """What may have been executed in the container when a process was killed, as the event of its end; None where it has none.
+
+    *moment*: of the kill, if not earlier: by the event of it, which a busy engine tells late (measured with version 2 of
+    control groups: most of a second after the victim's own end).
+    """
     began = {e.attributes.get("execID"): e.at for e in life.events if e.action.startswith("exec_start")}
     ended = {e.attributes.get("execID"): e for e in life.named("exec_die")}
+
+    def lasted(end: observe.Event) -> bool:
+        return end.at >= moment - (AT_ONCE if was_killed(end) else CLOCKS)
+
     return [
         ended.get(each)
         for each in began | ended
-        if began.get(each, moment) <= moment + CLOCKS
-        and (each not in ended or ended[each].at >= moment - CLOCKS)
+        if began.get(each, moment) <= moment + CLOCKS and (each not in ended or lasted(ended[each]))
     ]
+
+
+def was_killed(executed: observe.Event) -> bool:
+    """Whether what was *executed* ended by SIGKILL, or with its code."""
+    return executed.attributes.get("exitCode") == str(SIGKILL + 128)
 
 
 def memory_ran_out_at(seen: Seen, life: Life) -> bool:

@@ -124,6 +124,13 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "undecided",
         "undecided",
     ),
+    "the same, and a busy engine tells late of the shortage": (
+        seen(
+            OOM, told(start=-9, exec_start=-3, exec_die=-1.6, oom=-0.9, die=0), kernel=kill(False, before=0.9)
+        ),
+        "undecided",
+        "undecided",
+    ),
     "what was executed in it lost a child, and then PID 1 was killed on the host": (
         seen(
             OOM,
@@ -141,7 +148,7 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "undecided",
     ),
     "a child was killed when what had been executed had ended": (
-        seen(OOM, told(start=-9, exec_start=-3, exec_die=-2, oom=-0.1, die=0), kernel=kill(False)),
+        seen(OOM, told(start=-9, exec_start=-3, **{"exec_die 0": -2}, oom=-0.1, die=0), kernel=kill(False)),
         "oom-of-child",
         "likely",
     ),
