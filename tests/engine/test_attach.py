@@ -21,6 +21,7 @@ from labkit.engine import Engine, attach, commandline, records
 from labkit.engine.ports import Forwarder
 from labkit.engine.sandbox import Sandbox
 from labkit.errors import EngineUnreachable, MissingCapability, UsageError
+from tests.ports import free_port
 
 # -- TLS
 
@@ -58,9 +59,7 @@ def over_tls(certificates: Path) -> Iterator[str]:
             ' --tlscert /etc/docker/server.pem --tlskey /etc/docker/server-key.pem"\n',
         )
         engine.restart()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         forwarder = Forwarder(engine.folder / "slirp.sock", Path(), Path())
         where = {"host_addr": "127.0.0.1", "host_port": port, "guest_addr": "10.0.2.100", "guest_port": 2376}
         assert "return" in forwarder._call("add_hostfwd", proto="tcp", **where)

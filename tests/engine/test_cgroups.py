@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -92,3 +93,22 @@ def test_only_labkits_own_folder_goes_with_the_last_engine(top: Path) -> None:
     scope.mkdir(parents=True)
     assert cgroups.remove(scope)
     assert not scope.exists() and scope.parent.exists()
+
+
+def test_a_group_that_goes_while_others_are_thawed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that ends takes its containers' groups away while they are looked for: the others are let go all the same."""
+    for name in ("goes", "stays"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "freezer.state").write_text("FROZEN")
+    look = os.scandir
+
+    def listed(path: str) -> os._ScandirIterator[str]:
+        if str(path) == str(tmp_path / "goes"):
+            shutil.rmtree(tmp_path / "goes", ignore_errors=True)
+        return look(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", listed)
+        cgroups.thaw([tmp_path, tmp_path / "never"])
+    assert not (tmp_path / "goes").exists()
+    assert (tmp_path / "stays/freezer.state").read_text() == "THAWED"

@@ -26,6 +26,7 @@ from labkit.engine import Engine, images, mirrors, packs, sources
 from labkit.engine import catalogue as catalogues
 from labkit.engine.catalogue import catalogue
 from labkit.errors import LabkitError, UsageError
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -33,9 +34,7 @@ def registry(tmp_path: Path) -> Iterator[int]:
     """A real registry (the pack's docker-registry) on this machine's loopback; gives its port."""
     program = packs.find().program("usr/bin/docker-registry")
     assert program is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "registry.yml"
     config.write_text(
         f"version: 0.1\nhttp: {{addr: '127.0.0.1:{port}'}}\n"

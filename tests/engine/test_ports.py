@@ -23,6 +23,7 @@ from labkit.engine import Engine, images, ports, records
 from labkit.errors import EngineFailed
 from labkit.lab.conditions import Facts, reachable
 from labkit.lab.waiting import until_ready
+from tests.ports import free_port
 
 SERVE = ["sh", "-c", "echo hello from $HOSTNAME >/index.html; exec httpd -f -p 80 -h /"]
 
@@ -41,12 +42,6 @@ def serve(engine: Engine, published: object, name: str = "web") -> Any:
     )
     until_ready(engine, name, "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/")
     return container
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def settled(engine: Engine, count: int):  # type: ignore[no-untyped-def]
