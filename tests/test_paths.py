@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -24,7 +25,8 @@ def variable(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory, variable: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is not there yet, and that the variable names; its path is short enough for sockets."""
-    path = Path("/tmp") / f"lk-{tmp_path_factory.mktemp('x').name}-{variable[7:]}"
+    # another worker counts its folders as this one does
+    path = Path("/tmp") / f"lk-{os.getpid()}-{tmp_path_factory.mktemp('x').name}-{variable[7:]}"
     monkeypatch.setenv(variable, str(path))
     yield path  # type: ignore[misc]
     for entry in [*path.rglob("*"), path] if path.is_dir() else []:
@@ -120,7 +122,7 @@ def test_a_folder_that_others_can_open_is_closed_by_the_advice(folder: Path, var
 
 def test_folders_of_before_the_marker_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home and a runtime folder that hold only what labkit makes go on being used."""
-    home, runtime = tmp_path / "home", Path("/tmp") / f"lk-{tmp_path.name[-20:]}"
+    home, runtime = tmp_path / "home", Path("/tmp") / f"lk-{os.getpid()}-{tmp_path.name[-20:]}"
     for path in (home / "packs", home / "images", home / "engines/lab-0a1b2c", runtime / "lab-0a1b2c"):
         path.mkdir(parents=True)
     try:

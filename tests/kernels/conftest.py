@@ -56,7 +56,8 @@ def rest(folder: Path, *kept: int) -> list[int]:
     soon(lambda: set(of_runtime(folder)) <= set(kept))
     left = [pid for pid in of_runtime(folder) if pid not in kept]
     for pid in left:
-        os.kill(pid, 9)
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)
     return left
 
 

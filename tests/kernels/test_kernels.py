@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -378,7 +378,8 @@ def test_a_killed_one_takes_the_fork_along(victim: str, zygote: int, runtime: Pa
         process.kill()
         process.wait()
         for pid in set(of_runtime(runtime)) - {zygote}:  # an orphan of a kernel whose zygote was killed
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # which dies just now
+                os.kill(pid, signal.SIGKILL)
 
 
 def _zygotes_children(zygote: int) -> list[str]:
