@@ -12,6 +12,7 @@ from labkit.diagnosis import Finding
 from labkit.diagnosis.exit_137 import diagnose, explain, look
 from labkit.engine import Engine
 from labkit.observe import Unreadable
+from tests.containers import said
 
 EATS = "tail /dev/zero"
 
@@ -66,7 +67,9 @@ def needs_limits(engine: Engine) -> None:
 
 def test_a_child_killed_long_before_a_docker_kill(engine: Engine) -> None:
     """``OOMKilled`` is true, but it was ``docker kill`` that ended PID 1."""
-    run(engine, f"{EATS}; exec sleep 1000")
+    run(engine, f"until [ -e /go ]; do sleep 0.05; done; {EATS}; exec sleep 1000")
+    # of a kill that came before a busy engine has begun to listen for one, it would tell nothing
+    said(engine.client.containers.get("web"), ["touch", "/go"])
     until(engine, lambda _: found(engine)[0] == "oom-of-child")
     until(engine, lambda _: "oom" in [event.action for event in look(engine, "web").events])
     engine.client.api.kill("web")

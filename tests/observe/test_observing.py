@@ -13,6 +13,9 @@ from labkit import observe
 from labkit.engine import Engine
 from labkit.errors import UsageError
 from labkit.observe import Event, EventLog, disk
+from tests.kernel_budget import kernel_budget
+
+__all__ = ["kernel_budget"]
 
 
 def run(engine: Engine, script: str, **options: object) -> observe.Container:

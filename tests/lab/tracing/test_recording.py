@@ -230,8 +230,8 @@ def children() -> set[str]:
 def test_an_interrupt_leaves_nothing(engine: Engine, own_folders: tuple[Path, Path]) -> None:
     """Ctrl-C in the middle ends the command; no process, thread, socket or twin remains."""
     threads, processes = set(threading.enumerate()), children()
-    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
+        threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
         trace(engine, "docker events")
     assert not list(own_folders[1].glob("trace-*"))
     new = set(threading.enumerate()) - threads
