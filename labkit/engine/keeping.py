@@ -39,9 +39,10 @@ def await_answer(keeper: subprocess.Popen[bytes], engine: str) -> None:
         keeper.stdin.write(GO)
     answer = keeper.stdout.read().decode(errors="replace")
     if answer != "ready\n":
+        reason, _, log = answer.removeprefix("failed ").strip().partition("\n")
         raise EngineFailed(
             f"the engine {engine} did not start",
-            seen=answer.removeprefix("failed ").strip()[-1500:] or "its keeper ended without a word",
+            seen=f"{reason}\n{log[-1500:]}".strip() or "its keeper ended without a word",
             try_="labkit doctor",
         )
 

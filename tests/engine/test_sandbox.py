@@ -241,10 +241,11 @@ def test_gc_leaves_running_engines_alone(engine: Engine) -> None:
 
 
 def test_a_start_that_fails_leaves_nothing() -> None:
-    """A daemon that cannot start is one error with the end of its log, and leaves no folder."""
+    """A daemon that cannot start is one error, how it went and then the end of its log, and leaves no folder."""
     with pytest.raises(EngineFailed) as caught:
-        labkit.open_engine(name="doomed", config={"bip": "not-an-address"})
+        labkit.open_engine(name="doomed", config={"bip": "not-an-address", "debug": True})
     assert "not-an-address" in str(caught.value)
+    assert str(caught.value.seen).startswith("the daemon "), "however long the log is"
     assert not list(paths.runtime().glob("doomed-*"))
     assert not list((paths.home() / "engines").glob("doomed-*"))
 
