@@ -190,7 +190,7 @@ def _of_death(seen: Seen, life: Life, before: list[Evidence] | None = None) -> F
     if killed and killed.first is False:
         return _of_child(seen, life, evidence, killed)
     if killed or memory_ran_out_at(seen, life):
-        return _memory(seen, "undecided", evidence, killed, ("oom-of-pid-1", "oom-of-child"))
+        return _of_some_process(seen, life, evidence, killed)
     return _without_a_cause(seen, life, evidence)
 
 
@@ -237,6 +237,15 @@ def _of_child(seen: Seen, life: Life, evidence: list[Evidence], kill: OomKill) -
     return _finding(seen, "undecided", evidence, confidence="undecided", candidates=either, advice=advice)
 
 
+def _of_some_process(seen: Seen, life: Life, evidence: list[Evidence], kill: OomKill | None) -> Finding:
+    """A process was killed for memory just before it ended, and no record tells which, perhaps not even in which container."""
+    either: tuple[str, ...] = ("oom-of-pid-1", "oom-of-child")
+    elsewhere = kill is None and not _is_own_limit(seen, kill)
+    if elsewhere or executed_at(life, kill.at if kill else life.named("oom")[-1].at):
+        either = (*either, "killed")
+    return _memory(seen, "undecided", evidence, kill, either)
+
+
 def _is_own_limit(seen: Seen, kill: OomKill | None) -> bool:
     """Whether it is the container's own limit that was reached, not one above it, or of a group that it made itself."""
     if seen.container.memory is None:
@@ -268,7 +277,7 @@ def _memory(
         evidence,
         confidence=confidence,
         candidates=candidates,
-        remedy="memory" if own else "",
+        remedy="memory" if own and "killed" not in candidates else "",
         advice=advice,
     )
 

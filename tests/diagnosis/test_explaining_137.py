@@ -400,6 +400,14 @@ def test_undecided_names_what_it_can_be() -> None:
     memory = explain(seen(OOM, log("start", "oom", "die"), kernel=NO_LOG))
     assert memory.candidates == ("oom-of-pid-1", "oom-of-child")
     assert memory.remedy == "memory"
+    executing = told(start=-9, exec_start=-3, oom=-0.3, die=0)
+    for unsure in (
+        seen(OOM, executing, kernel=NO_LOG),
+        seen(OOM, executing, kernel=kill(None)),
+        seen(replace(OOM, memory=None), log("create", "start", "oom", "die"), kernel=NO_LOG),
+    ):
+        assert explain(unsure).candidates == ("oom-of-pid-1", "oom-of-child", "killed")
+        assert explain(unsure).remedy == "", "it may have been no child of PID 1, or a neighbour"
     lost = explain(seen(OOM, kernel=NO_LOG))
     assert lost.candidates == ("oom-of-pid-1", "oom-of-child", "killed", "stop-timed-out")
     assert lost.remedy == ""
