@@ -139,10 +139,19 @@ def _killed_under_present_limit(seen: Seen) -> bool:
         return False
     last = [event.action for event in seen.events if event.action in ("update", "oom", "start")][-1:]
     if last in (["oom"], ["update"]):
-        return last == ["oom"]
+        return last == ["oom"] and not _told_late(seen)
     life = last_life(seen)
     known = life.complete and not life.named("oom")
     return counted and (known or not _limit_was_raised(seen.memory))
+
+
+def _told_late(seen: Seen) -> bool:
+    """Whether the engine told of a kill only after the update that followed it, as a busy one does.
+
+    Then the limit of now was never reached; another's limit, above it or within, can have been.
+    """
+    own = all(_is_own_limit(seen, kill) for kill in _kills_so_far(seen)[-1:])
+    return own and bool(last_life(seen).named("update")) and _limit_was_raised(seen.memory)
 
 
 def _kills_so_far(seen: Seen) -> list[OomKill]:
@@ -154,10 +163,8 @@ def _kills_so_far(seen: Seen) -> list[OomKill]:
 
 
 def _limit_was_raised(memory: MemoryCounters | Unreadable) -> bool:
-    """Whether the peak is below the limit: then what was killed was killed under a lower one."""
-    if not isinstance(memory, MemoryCounters) or memory.peak is None or memory.limit is None:
-        return False
-    return memory.peak < memory.limit
+    """Whether the present one was never reached: then what was killed was killed under a lower one."""
+    return isinstance(memory, MemoryCounters) and memory.reached_limit is False
 
 
 def _death_before_restart(seen: Seen) -> Life | None:

@@ -49,15 +49,28 @@ class MemoryCounters(Tabular):
         return [self.hit_limit, self.oom_kills]
 
     @property
+    def reached_limit(self) -> bool | None:
+        """Whether it ever came to the limit that it has now; None where there is none, or no peak is known.
+
+        A limit is met a little below it: the kernel charges pages in batches.
+        """
+        if self.limit is None or self.peak is None:
+            return None
+        return self.peak >= 0.99 * self.limit
+
+    @property
     def source(self) -> str:
         """The file that holds `oom_kills`."""
         return "memory.oom_control" if self.version == 1 else "memory.events"
 
     def table(self) -> Table:
-        reached = self.limit is not None and self.peak is not None and self.peak >= 0.99 * self.limit
+        unknown = self.peak is None
         rows = [
             ("limit", self.limit or "no limit"),
-            ("reached its limit", reached if self.peak is not None else "unknown (no peak in this kernel)"),
+            (
+                "reached its limit",
+                "unknown (no peak in this kernel)" if unknown else bool(self.reached_limit),
+            ),
             ("processes killed for memory", "some" if self.oom_kills else "none"),
         ]
         return Table(["counter", "value"], rows, caption="cgroup, since the container was started")

@@ -102,14 +102,20 @@ def _told_late(engine: Engine, facts: observe.Container, applied: Applied) -> bo
     followed it.
 
     They begin at nothing when a container starts.  One that ran on has those that the update kept, which are lost when its
-    run was cut off; then, and where the counters cannot be read, it is not known.
+    run was cut off; then, and where the counters cannot be read, it is not known.  What was killed while it was updated
+    was killed under the limit of before, when that of now was never reached.
     """
     counted = observe.memory(engine, facts)
     if isinstance(counted, Unreadable) or facts.started_at is None:
         return False
     if facts.started_at.timestamp() > float(applied.since):
         return counted.shortage == [0, 0]
-    return counted.shortage in [each.result.get("shortage") for each in applied.done if each.id == facts.id]
+    kept = [each.result for each in applied.done if each.id == facts.id]
+    if counted.shortage in [each.get("shortage") for each in kept]:
+        return True
+    return counted.reached_limit is False and counted.shortage in [
+        each.get("shortage_since") for each in kept
+    ]
 
 
 def _good(watch: Duration) -> Evidence:

@@ -313,6 +313,21 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "oom-of-child",
         "certain",
     ),
+    "up, and a busy engine told of the kill only after the update that followed it": (
+        seen(ALIVE, log("start", "update", "oom"), memory=replace(COUNTERS, limit=ByteSize(2**26))),
+        "running",
+        "certain",
+    ),
+    "up, the limit was raised, and then one above it was reached": (
+        seen(
+            ALIVE,
+            log("start", "update", "oom"),
+            memory=replace(COUNTERS, limit=ByteSize(2**26)),
+            kernel=kill(False, limit_of="/above"),
+        ),
+        "oom-of-child",
+        "certain",
+    ),
     "up again by its policy, after PID 1 was killed for memory": (
         seen(
             AGAIN,

@@ -79,10 +79,17 @@ def test_what_is_told_late_did_not_happen_after_the_change(
     cut_off = applied.model_copy(update={"done": tuple(forgotten)})
     assert stays_up(engine, "web", cut_off, watch=WATCH).ok is False
 
+    missed = [
+        each.model_copy(update={"result": {**each.result, "shortage": [0, 7]}}) for each in applied.done
+    ]
+    meanwhile = applied.model_copy(update={"done": tuple(missed)})
+    assert stays_up(engine, "web", meanwhile, watch=WATCH).ok is True, "killed while it was updated"
+
     killed = engine.client.containers.get("web").exec_run(
         ["dd", "if=/dev/zero", "of=/dev/null", "bs=60M", "count=1"]
     )
     assert killed.exit_code == 137
     assert stays_up(engine, "web", applied, watch=WATCH).ok is False
+    assert stays_up(engine, "web", meanwhile, watch=WATCH).ok is False
     again = Plan.of(restart(observe.container(engine, "web"), "it is asked for")).apply(engine)
     assert stays_up(engine, "web", again, watch=WATCH).ok is True

@@ -193,13 +193,14 @@ def _option(size: int) -> str:
 def _update(engine: Engine, action: Action) -> dict[str, Any]:
     """Update it, again if it was just between its end and its restart: runc does not update what has stopped.
 
-    Keeps what had been counted until then, by which a kill for memory before the update can be told from one after it.
+    Keeps what had been counted before it and after it, by which a kill for memory before the update can be told from a later
+    one.
     """
     import docker.errors
 
     deadline = time.monotonic() + _BETWEEN
     while True:
-        counted = observe.memory(engine, observe.container(engine, action.id))
+        before = _shortage(engine, action.id)
         try:
             engine.client.api.update_container(action.id, **action.arguments)
         except docker.errors.APIError as error:
@@ -207,7 +208,16 @@ def _update(engine: Engine, action: Action) -> dict[str, Any]:
                 raise
             time.sleep(0.05)
         else:
-            return {} if isinstance(counted, Unreadable) else {"shortage": counted.shortage}
+            return {"shortage": before, "shortage_since": _shortage(engine, action.id)}
+
+
+def _shortage(engine: Engine, container: str) -> list[int] | None:
+    """What has been counted of its shortage of memory; None where that cannot be read, or it is gone."""
+    try:
+        counted = observe.memory(engine, observe.container(engine, container))
+    except UsageError:
+        return None
+    return None if isinstance(counted, Unreadable) else counted.shortage
 
 
 def _updated(engine: Engine, action: Action) -> bool:
