@@ -94,7 +94,7 @@ def memory(engine: Engine, of: Container) -> MemoryCounters | Unreadable:
     if not engine.host.available:
         return Unreadable(_SOURCE, engine.host.reason)
     try:
-        return _read(engine.host, of.pid)
+        return _read(engine.host, of)
     except (LabkitError, KeyError) as error:
         return Unreadable(_SOURCE, f"not found: {str(error).splitlines()[0]}")
 
@@ -118,10 +118,21 @@ _FILES = {
 """By cgroup version: the file of each counter, and in a file of many lines the key."""
 
 
-def _read(host: Host, pid: int) -> MemoryCounters:
-    group = cgroups.of(host, pid, "memory")
-    files = sorted({f"{group.folder}/{place.split()[0]}" for place in _FILES[group.version].values()})
-    return _counters(group.version, group.folder, host.run(["grep", "-sH", "", *files], check=False).stdout)
+def _read(host: Host, of: Container) -> MemoryCounters:
+    group = cgroups.of(host, of.pid, "memory")
+    folder = own_folder(group.folder, of.id) if group.version == 2 else group.folder
+    files = sorted({f"{folder}/{place.split()[0]}" for place in _FILES[group.version].values()})
+    return _counters(group.version, folder, host.run(["grep", "-sH", "", *files], check=False).stdout)
+
+
+def own_folder(folder: str, container: str) -> str:
+    """The folder of the *container* itself, known by its id, where PID 1 is in a *folder* of a group below.
+
+    The limit stays above when PID 1 moves down, as a service manager does and an engine in a container, and so do the
+    counters: those of version 2 are of all groups below, too (admin-guide/cgroup-v2, ``memory.events``).
+    """
+    place = PurePosixPath(folder)
+    return next((str(each) for each in (place, *place.parents) if container in each.name), folder)
 
 
 def _counters(version: int, folder: str, listing: str) -> MemoryCounters:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from labkit.observe.memory import _counters
+import pytest
+
+from labkit.observe.memory import _counters, own_folder
 
 
 def test_counters_of_version_1() -> None:
@@ -33,6 +35,21 @@ def test_counters_of_version_2_without_a_limit_and_a_peak() -> None:
     found = _counters(2, "/c", listing)
     assert (found.limit, found.peak, found.hit_limit, found.oom_kills) == (None, None, 7, 2)
     assert "unknown" in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("folder", "own"),
+    [
+        ("/g/docker/abc", "/g/docker/abc"),
+        ("/g/docker/abc/init", "/g/docker/abc"),
+        ("/g/system.slice/docker-abc.scope/init.scope", "/g/system.slice/docker-abc.scope"),
+        ("/g/docker/xyz/docker/abc/init", "/g/docker/xyz/docker/abc"),
+        ("/g/elsewhere", "/g/elsewhere"),
+    ],
+)
+def test_counters_are_of_the_container_also_where_its_pid_1_has_moved_down(folder: str, own: str) -> None:
+    """A service manager in a container puts itself into a group below, which has no limit."""
+    assert own_folder(folder, "abc") == own
 
 
 def test_no_limit_in_version_1_is_a_huge_number() -> None:
