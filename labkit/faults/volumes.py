@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import labels
 from labkit.engine import images
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 from labkit.faults import wire
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ __all__ = ["FILES", "archive", "forget", "make", "need_free", "note", "sums", "s
 
 LABEL = "labkit.fault"
 FILES = {"orders/1": "two apples", "orders/2": "a pear", "customers": "Ada, Grace"}
+_HEEDS = "ready"
+"""What the container says once it ends when it is asked to."""
 _SUMS = "cd /data && find . -type f -exec sha256sum {} +"
 
 
@@ -73,7 +76,7 @@ def make(engine: Engine, container: str, fault: str, content: bytes | None, *, u
     """A volume ``CONTAINER-data``, filled from an archive, and a container that has it; it ends at once when it is asked to."""
     client, made = engine.client, {**labels.ours(engine.id), LABEL: fault}
     client.volumes.create(f"{container}-data", labels=made)
-    script = "trap 'exit 0' TERM; while :; do sleep 1000000 & wait; done"
+    script = f"trap 'exit 0' TERM; echo {_HEEDS}; while :; do sleep 1000000 & wait; done"
     running = client.containers.create(
         "busybox:lab",
         ["sh", "-c", script],
@@ -86,8 +89,18 @@ def make(engine: Engine, container: str, fault: str, content: bytes | None, *, u
         running.put_archive("/data", content)
     if up:
         running.start()
+        _await_trap(engine, container)
     else:
         running.remove()
+
+
+def _await_trap(engine: Engine, container: str) -> None:
+    """Wait until its shell acts on SIGTERM: a process 1 that has no trap yet is not told, and the signal is lost."""
+    deadline = time.monotonic() + 60
+    while _HEEDS.encode() not in (wire.get(engine, f"/containers/{container}/logs?stdout=1") or b""):
+        if time.monotonic() > deadline:
+            raise LabkitError(f"the container {container} did not begin to serve")
+        time.sleep(0.02)
 
 
 def sums(engine: Engine, volume: str) -> dict[str, str]:

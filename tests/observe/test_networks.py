@@ -8,7 +8,7 @@ import pytest
 
 from labkit.engine import Engine
 from labkit.engine.host import MissingHost
-from labkit.observe import Endpoint, NetworkMap, network_map
+from labkit.observe import Endpoint, NetworkMap, network_map, networks
 from tests.containers import said
 
 
@@ -29,7 +29,10 @@ def found(module_engine: Engine) -> Iterator[NetworkMap]:
     run("on-host", network_mode="host")
     run("lonely", network_mode="none")
     client.containers.create("busybox:lab", name="idle")
-    yield network_map(module_engine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "SOON", 60)  # seconds, for a busy machine
+        seen = network_map(module_engine)
+    yield seen
     for container in client.containers.list(all=True):
         container.remove(force=True)
     client.networks.prune()
