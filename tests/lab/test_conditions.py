@@ -441,7 +441,10 @@ def rows(world: World) -> dict[Condition, str]:
         shop.same_file("/etc/passwd", as_in=IMAGE): "image shop:1, file /etc/passwd compared with busybox:lab: the same",
         shop.same_file("/etc/passwd", as_in="shop:9"):
             "image shop:1, file /etc/passwd compared with shop:9: no such image shop:9, expected the same",
-        shop.same_file("/one", as_in="shop:2"): "image shop:1, file /one compared with shop:2: absent, expected the same",
+        shop.same_file("/one", as_in="shop:2"):
+            "image shop:1, file /one compared with shop:2: absent: /one in shop:2, expected the same",
+        onward.same_file("/one", as_in="shop:1"):
+            "image shop:2, file /one compared with shop:1: absent: /one in shop:2, expected the same",
         shop.same_file("/bin", as_in=IMAGE): "image shop:1, file /bin compared with busybox:lab: no text, expected the same",
         drawn.same_file("/dealt", as_in="drawn:2"):
             "image drawn:1, file /dealt compared with drawn:2: the same text, made anew, expected the same",
@@ -458,10 +461,15 @@ def rows(world: World) -> dict[Condition, str]:
         drawn.follows("/sum", of="/dealt", by=checksum): "image drawn:1, file /sum beside /dealt: it fits",
         drawn.follows("/other", of="/dealt", by=checksum):
             "image drawn:1, file /other beside /dealt: it does not fit, expected it fits",
-        drawn.follows("/none", of="/dealt", by=checksum): "image drawn:1, file /none beside /dealt: absent, expected it fits",
+        drawn.follows("/none", of="/dealt", by=checksum):
+            "image drawn:1, file /none beside /dealt: absent: /none in drawn:1, expected it fits",
+        drawn.follows("/sum", of="/none", by=checksum):
+            "image drawn:1, file /sum beside /none: absent: /none in drawn:1, expected it fits",
         drawn.copied("/note", volume="pg", of="/note"): "image drawn:1, file /note compared with pg/note: the same text",
         drawn.copied("/note", volume="pg", of="/dos"):
             "image drawn:1, file /note compared with pg/dos: another text, expected the same text",
+        drawn.copied("/none", volume="pg", of="/note"):
+            "image drawn:1, file /none compared with pg/note: absent: /none in drawn:1, expected the same text",
         drawn.copied("/note", volume="no", of="/note"):
             "image drawn:1, file /note compared with no/note: no such volume no, expected the same text",
         drawn.copied("/note", volume="pg", of="/no"):

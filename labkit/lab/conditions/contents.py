@@ -87,7 +87,8 @@ class Contents(Object):
         name_of("image", as_in)
 
         def see(facts: Facts, found: Found) -> Seen:
-            own, other = _file(facts, found, place), _file(facts, facts.image(as_in), place)
+            own = _one_of_two(facts, found, self.name, place)
+            other = _one_of_two(facts, facts.image(as_in), as_in, place)
             if own.text is None or other.text is None:
                 return Seen("no text", ok=False)
             if own.layers == other.layers:
@@ -131,7 +132,7 @@ class Contents(Object):
             )
 
         def see(facts: Facts, found: Found) -> Seen:
-            own, other = _file(facts, found, place).text, _file(facts, found, source).text
+            own, other = (_one_of_two(facts, found, self.name, each).text for each in (place, source))
             fits = own is not None and other is not None and own.split()[:1] == [by(other)]
             return Seen("it fits" if fits else "it does not fit", ok=fits)
 
@@ -143,7 +144,7 @@ class Contents(Object):
         name_of("volume", volume)
 
         def see(facts: Facts, found: Found) -> Seen:
-            own, holder = _file(facts, found, place).text, facts.volume(volume)
+            own, holder = _one_of_two(facts, found, self.name, place).text, facts.volume(volume)
             try:
                 other = in_volume(facts, holder, source, text=True)
             except Missing:
@@ -175,6 +176,14 @@ def _file(facts: Facts, found: Found, at: str) -> File:
     if file is None:
         raise Missing("absent")
     return file
+
+
+def _one_of_two(facts: Facts, found: Found, image: str, at: str) -> File:
+    """As `_file`; where another one is looked at beside it, `Missing` says which of them is absent."""
+    try:
+        return _file(facts, found, at)
+    except Missing as missing:
+        raise Missing(f"{missing}: {at} in {image}") from None
 
 
 def _look(facts: Facts, found: Found, at: str) -> File | None:
