@@ -105,7 +105,7 @@ def start() -> int:
         for name, value in os.environ.items()
         if name in KEPT or name.startswith(("PYTHON", "LABKIT_", "LC_", "LANG"))
     }
-    descriptor = os.open(place(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = _log()
     try:
         # a shell in between, so that nobody has to wait for the zygote's end; the debugger wants no frozen modules
         begun = subprocess.run(
@@ -124,6 +124,19 @@ def start() -> int:
     finally:
         os.close(descriptor)
     return int(begun.stdout)
+
+
+def _log() -> int:
+    """The log, open, for the zygote to write; as long as anybody can, it is held, and nobody takes it for one left over."""
+    import fcntl
+
+    while True:
+        descriptor = os.open(place(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == place(".log").stat().st_ino:
+                return descriptor
+        os.close(descriptor)  # it was one left over, and has just been removed
 
 
 def idle_seconds() -> float:
@@ -156,6 +169,8 @@ def end_all(*, gently: bool = False, seconds: float = 5) -> list[str]:
         told.append(f"fork server {process.pid}: " + ("told to end" if process.alive else "ended"))
         if not process.alive:
             _forgotten(lock)
+    for log in paths.runtime().glob("zygote-*.log"):
+        _unwanted(log)
     return told
 
 
@@ -192,3 +207,15 @@ def _forgotten(lock: Path) -> bool:
         for suffix in (".sock", ".log", ".lock"):
             lock.with_suffix(suffix).unlink(missing_ok=True)
     return True
+
+
+def _unwanted(log: Path) -> None:
+    """Remove the *log* of one that could not start, or found another; not of one that lives, or is about to start."""
+    import fcntl
+
+    with suppress(FileNotFoundError), log.open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        log.unlink(missing_ok=True)

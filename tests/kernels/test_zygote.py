@@ -302,6 +302,14 @@ def test_a_zygote_that_has_just_begun_keeps_its_lock(runtime: Path) -> None:
     assert starting.end_all(seconds=0.1) == [] and not lock.exists()
 
 
+def test_a_log_is_removed_once_nobody_writes_it(runtime: Path) -> None:
+    """What one that could not start has left goes, though there is no lock; one that is about to start keeps its log."""
+    log, descriptor = starting.place(".log"), starting._log()
+    assert starting.end_all(seconds=0.1) == [] and log.exists()
+    os.close(descriptor)
+    assert starting.end_all(seconds=0.1) == [] and not log.exists()
+
+
 def test_sources_come_and_go(tmp_path: Path) -> None:
     """A link that leads nowhere, as an editor leaves beside a file, is no source and no error."""
     (tmp_path / "a.py").write_text("")
