@@ -135,7 +135,8 @@ def _order(
     """What is to be run, checked; and the variables in which its secrets are handed to the kernel."""
     declared = parameters.read(folders.load(path))
     chosen = dict(given) if apply is None else {**given, "apply": apply}
-    parameters.validate(declared, chosen)  # what is wrong here is a mistake, whatever was approved
+    # what is wrong here is a mistake, whatever was approved
+    chosen |= parameters.found_once(parameters.validate(declared, chosen))
     try:
         values = parameters.prepare(declared, chosen, environ)
     except UsageError as error:

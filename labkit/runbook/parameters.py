@@ -27,7 +27,17 @@ from labkit.runbook.secret import Secret, is_reference
 if TYPE_CHECKING:
     from labkit.engine import Engine
 
-__all__ = ["PARAMETERS", "Parameter", "Parameters", "answered", "check", "prepare", "read", "validate"]
+__all__ = [
+    "PARAMETERS",
+    "Parameter",
+    "Parameters",
+    "answered",
+    "check",
+    "found_once",
+    "prepare",
+    "read",
+    "validate",
+]
 
 P = TypeVar("P", bound="Parameters")
 PARAMETERS = "application/vnd.labkit.parameters+json"
@@ -218,10 +228,16 @@ def answered(
     Raises as `prepare` does, and before it asks.
     """
     values = validate(parameters, given)
+    given = {**given, **found_once(values)}
     if not any(isinstance(leaf, Secret) and leaf.pending for leaf in _leaves(list(dict(values).values()))):
         return dict(given)
     settled = values.settled(None, **_engine_named_in(environ))
     return {**given, **{name: value for name, value in settled if isinstance(value, Secret)}}
+
+
+def found_once(values: Parameters) -> dict[str, Any]:
+    """The secrets among *values* that nobody finds a second time, such as those that came through a pipe."""
+    return {name: value for name, value in values if isinstance(value, Secret) and not value.reference}
 
 
 def _engine_named_in(environ: Mapping[str, str]) -> dict[str, str]:

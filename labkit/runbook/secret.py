@@ -2,7 +2,7 @@
 
 ``env:NAME`` (a variable), ``file:PATH`` (its trailing line break is cut off) and ``ask`` (typed on the terminal)
 keep it off the command line and out of the notebook.  A value itself is taken only from outside a notebook; the kernel
-then finds it in a variable of its own (`handed_over`).
+then finds it in a variable of its own (`handed_over`).  So it is with what a pipe gives, which is read once.
 """
 
 from __future__ import annotations
@@ -112,11 +112,21 @@ def _find(given: str, name: str) -> tuple[str, str]:
     path = Path(place)
     try:
         path = path.expanduser().absolute()
-        return path.read_text(encoding="utf-8").removesuffix("\n"), f"file:{path}"
+        value = path.read_text(encoding="utf-8").removesuffix("\n")
+        return value, f"file:{path}" if path.is_file() and not _is_open_here(path) else ""
     except (OSError, ValueError, RuntimeError) as error:  # the last of them for ~nobody
         raise ValueError(
             f"a text file that can be read; {path}: {getattr(error, 'strerror', '') or error}"
         ) from None
+
+
+def _is_open_here(path: Path) -> bool:
+    """Whether this process has it open, as ``/dev/stdin`` or a shell's ``<(…)``; others have other ones there (proc(5))."""
+    while not os.path.realpath(path.parent).startswith("/proc/"):
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return True
 
 
 def _asked(name: str) -> str:

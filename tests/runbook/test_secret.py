@@ -196,6 +196,24 @@ def test_a_run_uses_a_secret_and_leaves_none(place: str, places: dict[str, str],
     assert not [name for name in os.environ if name.startswith("LABKIT_SECRET_")]
 
 
+@pytest.mark.parametrize("place", ["file:/dev/stdin", "file:<(cat)"])
+@pytest.mark.parametrize("source", ["pipe", "file"])
+def test_what_only_the_caller_has_open_is_read_once(
+    place: str, source: str, places: dict[str, str], tmp_path: Path
+) -> None:
+    """Standard input and the shell's ``<(…)``: the kernel, which has neither, has the secret all the same."""
+    command = f'"$0" -m labkit run "$1" -p password={place} --out "$2"'
+    with Path(places["file"].removeprefix("file:")).open("rb") as file:
+        done = subprocess.run(
+            ["bash", "-c", command, sys.executable, str(book(tmp_path)), str(tmp_path / "runs")],
+            **({"stdin": file} if source == "file" else {"input": f"{CANARY}\n".encode()}),  # type: ignore[call-overload]
+            capture_output=True,
+            check=False,
+        )
+    assert CANARY.encode() not in done.stdout + done.stderr
+    assert used_and_not_kept(tmp_path, tmp_path / "runs"), done
+
+
 def test_a_resumed_run_needs_a_typed_secret_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was kept nowhere: that is said before anything starts, and the variable that is named does."""
     path, folder = book(tmp_path), tmp_path / "runs" / "cut-off"
