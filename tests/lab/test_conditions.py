@@ -134,10 +134,13 @@ class World:
         self.run("x-near", "sh", "-c", LOOP, network="near", cpu_quota=50_000)
         self.run("x-guest", "sh", "-c", LOOP, network_mode="container:x-near")
         self.run("x-paused", "sh", "-c", LOOP, read_only=True)
+        within = "mkdir in; ln -s /shelf/in one; ln -s in/.. two; ln -s /bin/sh file; ln -s /nowhere three; "
         self.run(
-            "x-key", "sh", "-c", LOOP, read_only=True, cap_add=["SYS_ADMIN"],
+            "x-key", "sh", "-c", within + LOOP, read_only=True, cap_add=["SYS_ADMIN"],
             volumes=["/tmp:/sealed:ro", "/tmp/in:/inner:ro", "/tmp:/open", "shelf:/shelf"], working_dir="/shelf",
         )  # fmt: skip
+        away = "mkdir /out; ln -s ../out log; "
+        self.run("x-away", "sh", "-c", away + LOOP, volumes=["rack:/rack"], working_dir="/rack")
         self.api.pause("x-paused")
 
     def ends(self) -> None:
@@ -289,6 +292,11 @@ def rows(world: World) -> dict[Condition, str]:
         container("x-loop").answered("SIGTERM", 3): "container x-loop, last end: 3, unasked, expected 3, after SIGTERM",
         plain.answered("SIGTERM", 0): "container x-plain, last end: none, it has not ended, expected 0, after SIGTERM",
         container("x-again").outlives(): "container x-again, present life: longer than the one before",
+        container("x-again").outlives(hearing="TERM"): "container x-again, present life: longer than the one before",
+        container("x-again").outlives(hearing="QUIT"): (
+            "container x-again, present life: longer than the one before, and deaf to SIGQUIT, "
+            "expected longer than the one before, and not deaf to SIGQUIT"
+        ),
         plain.outlives(): "container x-plain, present life: its first, expected longer than the one before",
         term.outlives(): "container x-term, present life: none, it is exited, expected longer than the one before",
         container("x-loop").never_stopped(): "container x-loop, stopped by hand: none",
@@ -325,6 +333,8 @@ def rows(world: World) -> dict[Condition, str]:
         plain.reaches("x-full:80"): "container x-plain, way to x-full:80: no such name there, expected an open port",
         term.reaches("x-full:80"): "container x-term, way to x-full:80: none, it is exited, expected an open port",
         container("x-key").works_in("shelf", program="busybox"): "container x-key, where busybox works: volume shelf",
+        container("x-away").works_in("rack", program="busybox"):
+            "container x-away, where busybox works: its own layer, volume rack, expected volume rack",
         plain.works_in("pg", program="busybox"): "container x-plain, where busybox works: its own layer, expected volume pg",
         full.works_in("pg", program="postgres"):
             "container x-full, where postgres works: nowhere, it does not run, expected volume pg",
@@ -440,14 +450,15 @@ def rows(world: World) -> dict[Condition, str]:
             "image busybox:lab, size added to shop:9: no such image shop:9, expected 1k at most",
         shop.same_file("/etc/passwd", as_in=IMAGE): "image shop:1, file /etc/passwd compared with busybox:lab: the same",
         shop.same_file("/etc/passwd", as_in="shop:9"):
-            "image shop:1, file /etc/passwd compared with shop:9: no such image shop:9, expected the same",
+            "image shop:1, file /etc/passwd compared with shop:9: no such image shop:9, expected the same, on the same layers",
         shop.same_file("/one", as_in="shop:2"):
-            "image shop:1, file /one compared with shop:2: absent: /one in shop:2, expected the same",
+            "image shop:1, file /one compared with shop:2: absent: /one in shop:2, expected the same, on the same layers",
         onward.same_file("/one", as_in="shop:1"):
-            "image shop:2, file /one compared with shop:1: absent: /one in shop:2, expected the same",
-        shop.same_file("/bin", as_in=IMAGE): "image shop:1, file /bin compared with busybox:lab: no text, expected the same",
+            "image shop:2, file /one compared with shop:1: absent: /one in shop:2, expected the same, on the same layers",
+        shop.same_file("/bin", as_in=IMAGE):
+            "image shop:1, file /bin compared with busybox:lab: no text, expected the same, on the same layers",
         drawn.same_file("/dealt", as_in="drawn:2"):
-            "image drawn:1, file /dealt compared with drawn:2: the same text, made anew, expected the same",
+            "image drawn:1, file /dealt compared with drawn:2: the same text, made anew, expected the same, on the same layers",
         drawn.covers_nothing("/note"): "image drawn:1, file /note, in the layers below it: nothing",
         image("drawn:2").covers_nothing("/dealt"):
             "image drawn:2, file /dealt, in the layers below it: something in 1 of them, expected nothing",
@@ -458,13 +469,13 @@ def rows(world: World) -> dict[Condition, str]:
             "image drawn:1, file /typed: a number that was typed, expected a number of the kernel's, dealt while it was built",
         drawn.dealt("/note"):
             "image drawn:1, file /note: another text, expected a number of the kernel's, dealt while it was built",
-        drawn.follows("/sum", of="/dealt", by=checksum): "image drawn:1, file /sum beside /dealt: it fits",
+        drawn.follows("/sum", of="/dealt", by=checksum): "image drawn:1, file /sum beside /dealt: fits",
         drawn.follows("/other", of="/dealt", by=checksum):
-            "image drawn:1, file /other beside /dealt: it does not fit, expected it fits",
+            "image drawn:1, file /other beside /dealt: does not fit, expected to fit",
         drawn.follows("/none", of="/dealt", by=checksum):
-            "image drawn:1, file /none beside /dealt: absent: /none in drawn:1, expected it fits",
+            "image drawn:1, file /none beside /dealt: absent: /none in drawn:1, expected to fit",
         drawn.follows("/sum", of="/none", by=checksum):
-            "image drawn:1, file /sum beside /none: absent: /none in drawn:1, expected it fits",
+            "image drawn:1, file /sum beside /none: absent: /none in drawn:1, expected to fit",
         drawn.copied("/note", volume="pg", of="/note"): "image drawn:1, file /note compared with pg/note: the same text",
         drawn.copied("/note", volume="pg", of="/dos"):
             "image drawn:1, file /note compared with pg/dos: another text, expected the same text",
@@ -475,7 +486,8 @@ def rows(world: World) -> dict[Condition, str]:
         drawn.copied("/note", volume="pg", of="/no"):
             "image drawn:1, file /note compared with pg/no: volume pg has no /no, expected the same text",
         drawn.photographed("x-drawn"): "image drawn:1, made of x-drawn: this image",
-        image("drawn:2").photographed("x-drawn"): "image drawn:2, made of x-drawn: another image, expected this image",
+        image("drawn:2").photographed("x-drawn"): "image drawn:2, made of x-drawn: an image built on it",
+        shop.photographed("x-drawn"): "image shop:1, made of x-drawn: another image, expected this image",
         drawn.photographed("x-plain"): "image drawn:1, made of x-plain: no commit of it, expected this image",
         shop.label("who", "ada"): "image shop:1, label who: 'ada'",
         shop.label("who", "bob"): "image shop:1, label who: 'ada', expected 'bob'",
@@ -557,7 +569,7 @@ def rows(world: World) -> dict[Condition, str]:
         nothing_else(networks=["near", "far"]): "other objects: nothing else",
         nothing_else(networks=["near"]): "other objects: network far, expected nothing else",
         nothing_else(
-            volumes=["pg", "shelf"], images=[IMAGE, "shop:1", "shop:2", "stale:1", "drawn:1", "drawn:2", *world.pushed]
+            volumes=["pg", "rack", "shelf"], images=[IMAGE, "shop:1", "shop:2", "stale:1", "drawn:1", "drawn:2", *world.pushed]
         ): (
             "other objects: volume idle, volume without a name, image shop:1b, expected nothing else"
         ),

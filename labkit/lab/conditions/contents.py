@@ -93,9 +93,16 @@ class Contents(Object):
                 return Seen("no text", ok=False)
             if own.layers == other.layers:
                 return Seen("the same", ok=True)
+            if own.layers[-1] == other.layers[-1]:
+                return Seen("the same layer, on others", ok=False)
             return Seen(f"{'the same' if own.text == other.text else 'another'} text, made anew", ok=False)
 
-        return self._that(f"file {place} compared with {as_in}", "the same", see, also=[("image", as_in)])
+        return self._that(
+            f"file {place} compared with {as_in}",
+            "the same, on the same layers",
+            see,
+            also=[("image", as_in)],
+        )
 
     def covers_nothing(self, at: str) -> Condition:
         """Its file *at* this path was written once: no layer below has something there, out of sight and as heavy as ever."""
@@ -134,9 +141,9 @@ class Contents(Object):
         def see(facts: Facts, found: Found) -> Seen:
             own, other = (_one_of_two(facts, found, self.name, each).text for each in (place, source))
             fits = own is not None and other is not None and own.split()[:1] == [by(other)]
-            return Seen("it fits" if fits else "it does not fit", ok=fits)
+            return Seen("fits" if fits else "does not fit", ok=fits)
 
-        return self._that(f"file {place} beside {source}", "it fits", see)
+        return self._that(f"file {place} beside {source}", "to fit", see)
 
     def copied(self, at: str, *, volume: str, of: str) -> Condition:
         """Its file *at* this path holds the text that the file *of* has in this *volume*."""

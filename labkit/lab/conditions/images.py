@@ -100,15 +100,21 @@ class Image(Contents):
         return self._that("in its registry", "there", see)
 
     def photographed(self, container: str) -> Condition:
-        """It was made by ``docker commit`` from the container of this name, as it is now."""
+        """It was made by ``docker commit`` from the container of this name, as it is now; or it was built on what was."""
         name_of("container", container)
 
         def see(facts: Facts, found: Found) -> Seen:
-            acts = [each for each in facts.happened(facts.container(container)) if each.action == "commit"]
-            if not acts:
-                return Seen("no commit of it", ok=False)
-            taken = any(each.attributes.get("imageID") == found["Id"] for each in acts)
-            return Seen("this image" if taken else "another image", ok=taken)
+            copy = facts.container(container)
+            acts = [each for each in facts.happened(copy) if each.action == "commit"]
+            taken = [str(each.attributes.get("imageID")) for each in acts]
+            if found["Id"] in taken or not taken:
+                return Seen("this image" if taken else "no commit of it", ok=bool(taken))
+            piles = [_layers(facts.image(each)) for each in taken if facts.has("image", each)]
+            sheets = len(
+                _layers(facts.image(copy["Image"]))
+            )  # an unchanged copy adds none, and proves nothing
+            on = any(len(pile) > sheets and _layers(found)[: len(pile)] == pile for pile in piles)
+            return Seen("an image built on it" if on else "another image", ok=on)
 
         return self._that(f"made of {container}", "this image", see, also=[("container", container)])
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from labkit.errors import UsageError
 from labkit.lab.conditions.base import OFTEN, Condition, Object, Seen
 from labkit.lab.conditions.facts import Facts, Found
+from labkit.lab.conditions.processes import is_deaf
 from labkit.lab.conditions.wanted import number, signal_name
 from labkit.observe import Event
 from labkit.observe.lives import Life, lives
@@ -80,8 +81,13 @@ class Lives(Object):
 
         return self._that("last end", f"{code}, after {wanted}", see)
 
-    def outlives(self) -> Condition:
-        """Started again after it had ended, it runs, and longer than it did before: so it does not end by itself in that time."""
+    def outlives(self, *, hearing: str | None = None) -> Condition:
+        """Started again after it had ended, it runs, and longer than it did before: so it does not end by itself in that time.
+
+        *hearing*: a signal that it is not deaf to meanwhile, as the kernel says; that needs the engine's host, and is not looked
+        at where that is out of reach.
+        """
+        signal = None if hearing is None else signal_name(hearing)
 
         def see(facts: Facts, found: Found) -> Seen:
             if found["State"]["Status"] != "running":
@@ -94,11 +100,12 @@ class Lives(Object):
                 return Seen("its first", ok=False)
             present = known[-1]
             longer = facts.now() - present.events[0].nano / 1e9 >= _seconds(ended[-1]) + LONGER
-            return Seen(
-                "longer than the one before" if longer else "no longer than the one before", ok=longer
-            )
+            told = "longer than the one before" if longer else "no longer than the one before"
+            deaf = signal is not None and is_deaf(facts, found, signal)
+            return Seen(told + (f", and deaf to {signal}" if deaf else ""), ok=longer and not deaf)
 
-        return self._that("present life", "longer than the one before", see, polled=OFTEN)
+        wanted = "longer than the one before" + (f", and not deaf to {signal}" if signal else "")
+        return self._that("present life", wanted, see, polled=OFTEN)
 
     def never_stopped(self) -> Condition:
         """Since it was created nobody stopped, killed or restarted it, or set anything after its end: it did all by itself."""
