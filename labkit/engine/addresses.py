@@ -31,22 +31,25 @@ FILES = ("ca.pem", "cert.pem", "key.pem")
 
 @dataclass(frozen=True)
 class Tls:
-    """TLS with the certificates in *folder* (``ca.pem``, ``cert.pem``, ``key.pem``).
+    """TLS with the certificates in *folder*: an authority's (``ca.pem``), and our own (``cert.pem``, ``key.pem``) or none.
 
-    *verify*: whether the engine has to show a certificate that ``ca.pem`` signed.
+    *verify*: whether the engine has to show a certificate that ``ca.pem`` signed; else that file need not be there, either.
     """
 
     folder: Path
     verify: bool
 
     def check(self, source: str) -> None:
-        """Raise `UsageError` for a file that is not there."""
-        missing = [name for name in FILES if not (self.folder / name).is_file()]
+        """Raise `UsageError` for a file that is needed and not there: an engine need not ask who we are."""
+        ca, *own = FILES
+        there = [name for name in FILES if self._file(name)]
+        needed = [*([ca] if self.verify else []), *(own if set(own) & set(there) else [])]
+        missing = [name for name in needed if name not in there]
         if missing:
             raise UsageError(
                 f"the TLS certificates of the engine are incomplete ({source})",
                 seen=f"no {', '.join(missing)} in {self.folder}",
-                expected=", ".join(FILES),
+                expected=f"{ca}; and for an engine that asks who we are, {' and '.join(own)}",
                 try_="DOCKER_CERT_PATH=FOLDER",
             )
 
@@ -54,8 +57,8 @@ class Tls:
         """The same, as the docker SDK wants to be told."""
         from docker.tls import TLSConfig
 
-        ca, *own = (str(self.folder / name) for name in FILES)
-        return TLSConfig(client_cert=own, ca_cert=ca, verify=self.verify)
+        ca, *own = map(self._file, FILES)
+        return TLSConfig(client_cert=own if all(own) else None, ca_cert=ca, verify=self.verify)
 
     def context(self) -> ssl.SSLContext:
         """What connections are made with: as strict as ``docker``, and no stricter.
@@ -63,22 +66,33 @@ class Tls:
         Since Python 3.13 an authority without the extension *key usage* is refused (ssl.create_default_context), and one that
         was made as Docker's manual says (engine/security/protect-access) has none.
         """
-        ca, *own = (str(self.folder / name) for name in FILES)
+        ca, cert, key = map(self._file, FILES)
         context = ssl.create_default_context(cafile=ca)
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        context.load_cert_chain(*own)
+        if cert and key:
+            context.load_cert_chain(cert, key)
         if not self.verify:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 
+    @property
+    def blind(self) -> bool:
+        """Whether no authority is there to go by."""
+        return self._file("ca.pem") is None
+
+    def _file(self, name: str) -> str | None:
+        file = self.folder / name
+        return str(file) if file.is_file() else None
+
 
 @dataclass(frozen=True)
 class Address:
-    """An engine's *url*, the *source* that it was taken from, and its *tls*, None for plain HTTP."""
+    """An engine's *url*, the *source* that it was taken from (a docker *context*, say), and its *tls*, None for plain HTTP."""
 
     url: str
     source: str
     tls: Tls | None = None
+    context: str = ""
 
     def connect(self, kind: Callable[..., docker.DockerClient]) -> docker.DockerClient:
         """A client of the docker SDK for it; *kind* makes it."""
@@ -106,6 +120,9 @@ class Address:
 
     def environ(self) -> dict[str, str]:
         """Environment variables with which ``docker`` reaches it, whichever engine the user's shell is set up for."""
+        named = self.context if self.tls and self.tls.blind else ""
+        if named:  # with other variables it wants a ca.pem, also where it does not look at it
+            return {"DOCKER_HOST": "", "DOCKER_CONTEXT": named, "DOCKER_TLS": "", "DOCKER_TLS_VERIFY": ""}
         return {
             "DOCKER_HOST": self.url,
             "DOCKER_CONTEXT": "",
@@ -171,7 +188,8 @@ def _of_context(name: str) -> Address:
             "no such docker context", seen=repr(name), expected=", ".join(["default", *known])
         ) from None
     tls = Tls(folder / f"tls/{digest}/docker", verify=not endpoint.get("SkipTLSVerify"))
-    return Address(url, f"context {name}", tls if tls.folder.is_dir() else None)
+    wanted = tls.folder.is_dir() or not (tls.verify or url.startswith("unix://"))
+    return Address(url, f"context {name}", tls if wanted else None, name)
 
 
 def _config() -> Path:

@@ -10,7 +10,6 @@ import asyncio
 import os
 import secrets
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from labkit import paths
-from labkit.engine.addresses import Tls
+from labkit.engine.addresses import Address, Tls, find
 from labkit.engine.exchanges import Conversation, Exchange
 from labkit.errors import MissingCapability
 
@@ -146,21 +145,25 @@ async def _pump(
 
 def _way_to(environ: dict[str, str]) -> Callable[[], Coroutine[Any, Any, Streams]]:
     """How the engine is connected to that ``docker`` reaches with *environ*."""
-    url = urlsplit(environ["DOCKER_HOST"])
+    address = _address(environ)
+    url = urlsplit(address.url)
     if url.scheme == "unix":
         return lambda: asyncio.open_unix_connection(url.path)
     if url.scheme not in ("tcp", "http", "https") or not url.hostname:
         raise MissingCapability(
             "what is said to this engine cannot be recorded",
-            seen=environ["DOCKER_HOST"],
+            seen=address.url,
             expected="unix:///path or tcp://host:port",
         )
-    context = _tls(environ)
+    context = address.tls and address.tls.context()
     host, port = url.hostname, url.port or (2376 if context else 2375)
     return lambda: asyncio.open_connection(host, port, ssl=context)
 
 
-def _tls(environ: dict[str, str]) -> ssl.SSLContext | None:
-    if not (environ.get("DOCKER_TLS") or environ.get("DOCKER_TLS_VERIFY")):
-        return None
-    return Tls(Path(environ["DOCKER_CERT_PATH"]), verify=bool(environ.get("DOCKER_TLS_VERIFY"))).context()
+def _address(environ: dict[str, str]) -> Address:
+    if not environ["DOCKER_HOST"]:
+        return find(context=environ["DOCKER_CONTEXT"])
+    verify, tls = bool(environ.get("DOCKER_TLS_VERIFY")), None
+    if verify or environ.get("DOCKER_TLS"):
+        tls = Tls(Path(environ["DOCKER_CERT_PATH"]), verify)
+    return Address(environ["DOCKER_HOST"], "DOCKER_HOST", tls)

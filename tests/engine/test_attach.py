@@ -19,6 +19,7 @@ import labkit
 from labkit import engine as engines
 from labkit.engine import Engine, attach, commandline, records
 from labkit.engine.ports import Forwarder
+from labkit.engine.relay import Relay
 from labkit.engine.sandbox import Sandbox
 from labkit.errors import EngineUnreachable, MissingCapability, UsageError
 from tests.ports import free_port
@@ -47,23 +48,43 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def over_tls(certificates: Path) -> Iterator[str]:
-    """The URL of a daemon with --tlsverify, on a port that is forwarded to this machine."""
+def tls_engine(certificates: Path) -> Iterator[tuple[Sandbox, str]]:
+    """A daemon with --tlsverify, and its URL on a port that is forwarded to this machine."""
     with labkit.open_engine("sandbox", name=TLS) as engine:
         assert isinstance(engine, Sandbox)
         for name in ("ca.pem", "server.pem", "server-key.pem"):
             engine.host.write(f"/etc/docker/{name}", (certificates / name).read_text())
-        engine.host.write(
-            "/etc/default/docker",
-            'DOCKER_OPTS="--host tcp://0.0.0.0:2376 --tlsverify --tlscacert /etc/docker/ca.pem'
-            ' --tlscert /etc/docker/server.pem --tlskey /etc/docker/server-key.pem"\n',
-        )
-        engine.restart()
+        serve_tls(engine, "--tlsverify")
         port = free_port()
         forwarder = Forwarder(engine.folder / "slirp.sock", Path(), Path())
         where = {"host_addr": "127.0.0.1", "host_port": port, "guest_addr": "10.0.2.100", "guest_port": 2376}
         assert "return" in forwarder._call("add_hostfwd", proto="tcp", **where)
-        yield f"tcp://127.0.0.1:{port}"
+        yield engine, f"tcp://127.0.0.1:{port}"
+
+
+def serve_tls(engine: Sandbox, how: str) -> None:
+    """Have the daemon started again, *how* it goes by its clients' certificates."""
+    engine.host.write(
+        "/etc/default/docker",
+        f'DOCKER_OPTS="--host tcp://0.0.0.0:2376 {how} --tlscacert /etc/docker/ca.pem'
+        ' --tlscert /etc/docker/server.pem --tlskey /etc/docker/server-key.pem"\n',
+    )
+    engine.restart()
+
+
+@pytest.fixture
+def over_tls(tls_engine: tuple[Sandbox, str]) -> str:
+    """The URL of a daemon with --tlsverify."""
+    return tls_engine[1]
+
+
+@pytest.fixture
+def over_tls_for_all(tls_engine: tuple[Sandbox, str]) -> Iterator[str]:
+    """The URL of a daemon with TLS that does not ask who its clients are."""
+    engine, url = tls_engine
+    serve_tls(engine, "--tls --tlsverify=false")
+    yield url
+    serve_tls(engine, "--tlsverify")
 
 
 @pytest.fixture(autouse=True)
@@ -74,12 +95,13 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
 
 
-def write_context(name: str, url: str, certificates: Path | None) -> None:
-    """A docker context, as ``docker context create`` writes it."""
+def write_context(name: str, url: str, certificates: Path | None, **more: str) -> None:
+    """A docker context, as ``docker context create`` writes it; *more* of what it takes."""
     docker = commandline_of(TLS)
     command = [docker, "context", "create", name, "--docker"]
     files = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"} if certificates else {}
-    told = [f"host={url}", *(f"{key}={certificates}/{file}" for key, file in files.items())]
+    files = {key: f"{certificates}/{file}" for key, file in files.items()} | more
+    told = [f"host={url}", *(f"{key}={value}" for key, value in files.items())]
     subprocess.run([*command, ",".join(told)], check=True, capture_output=True)
 
 
@@ -114,17 +136,38 @@ def test_an_engine_with_tls_is_reached(
             monkeypatch.setenv("DOCKER_HOST", over_tls)
     with labkit.open_engine("attach", **options) as engine:
         assert engine.url == over_tls
-        known = engine.client.info()["ID"]
         for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_HOST"):
             monkeypatch.delenv(name, raising=False)
-        said = subprocess.run(
-            [commandline_of(TLS), "info", "--format", "{{.ID}}"],
-            env={**os.environ, **engine.environ},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert said.stdout.strip() == known, said.stderr
+        assert told_by_docker(engine.environ) == engine.client.info()["ID"]
+
+
+def told_by_docker(environ: dict[str, str]) -> str:
+    """The id of the engine that `docker` reaches with these variables, or why it does not."""
+    command = [commandline_of(TLS), "info", "--format", "{{.ID}}"]
+    said = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
+    return said.stdout.strip() or said.stderr
+
+
+def test_an_engine_that_asks_nobody_who_they_are(
+    over_tls_for_all: str, certificates: Path, tmp_path: Path
+) -> None:
+    """A context with the authority alone, and one that does not look at what the engine shows, as `docker` takes them."""
+    write_context("trusted", over_tls_for_all, None, ca=f"{certificates}/ca.pem")
+    write_context("believed", over_tls_for_all, None, **{"skip-tls-verify": "true"})
+    write_context("both", over_tls_for_all, certificates / "theirs", **{"skip-tls-verify": "true"})
+    for name in ("trusted", "believed", "both"):
+        with labkit.open_engine("attach", context=name) as engine:
+            known = engine.client.info()["ID"]
+            assert {told_by_docker({"DOCKER_CONTEXT": name}), told_by_docker(engine.environ)} == {known}
+            with Relay(engine) as relay:
+                assert told_by_docker(relay.environ) == known
+    write_context("distrusted", over_tls_for_all, None, ca=f"{certificates}/client.pem")
+    with pytest.raises(EngineUnreachable, match="certificate"):
+        labkit.open_engine("attach", context="distrusted")
+    (folder,) = (tmp_path / "docker").glob("contexts/tls/*/docker/cert.pem")
+    (folder.parent / "key.pem").unlink()
+    with pytest.raises(UsageError, match=r"context both[^$]*no key.pem in"):
+        labkit.open_engine("attach", context="both")
 
 
 def test_without_certificates_it_does_not_answer(over_tls: str, tmp_path: Path, certificates: Path) -> None:
@@ -147,7 +190,7 @@ def test_certificates_that_are_missing_are_named(tmp_path: Path, monkeypatch: py
     """TLS is asked for and a file is not there: the message names the files and the folder."""
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
-    with pytest.raises(UsageError, match=rf"no ca.pem, cert.pem, key.pem in {tmp_path}"):
+    with pytest.raises(UsageError, match=rf"no ca.pem in {tmp_path}"):
         labkit.open_engine("attach", url="tcp://127.0.0.1:2376")
 
 
