@@ -239,9 +239,10 @@ def prepared_with(names: Sequence[str], pack: Pack, progress: Progress = lambda 
                     load(engine, names)
                     # a daemon that finds no networks makes its own; to take up those it finds costs it 150 ms
                     engine.host.run("find /var/lib/docker/network -type f -delete")
-                    engine.save(state)
-                made_of = {"pack": pack.digest, "images": {image.name: image.id for image in images}}
-                prepared.note(state, {"format": prepared.FORMAT, **made_of})
+                    made_of = {"pack": pack.digest, "images": {image.name: image.id for image in images}}
+                    with working():  # a state of which nothing is noted yet is nobody's, to a collection
+                        engine.save(state)
+                        prepared.note(state, {"format": prepared.FORMAT, **made_of})
     return state
 
 
