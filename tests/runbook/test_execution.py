@@ -25,8 +25,10 @@ NAME = "diagnose-exit-137"
 
 
 @pytest.fixture(autouse=True)
-def reached(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def reached(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The engine, from a home of the test's own: the plans that wait there are nobody else's."""
     monkeypatch.setenv("DOCKER_HOST", engine.url)
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
 
 
 def run(tmp_path: Path, name: str = NAME, **given: Any) -> runbook.Outcome:
