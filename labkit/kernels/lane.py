@@ -70,11 +70,6 @@ class Lane:
             if last:
                 return
 
-    def interrupt(self) -> None:
-        """Interrupt the cell that runs, as Ctrl-C does."""
-        if self.alive:
-            os.kill(self.pid, signal.SIGINT)
-
     def end(self) -> None:
         """End it at once, with all that its cells have started in its session."""
         if not self._ended:

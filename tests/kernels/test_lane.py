@@ -227,7 +227,7 @@ def test_output_is_not_held_back(lane: Lane) -> None:
     """What a long cell prints arrives while it still runs."""
     messages = lane.run("print('now', end=''); import time; time.sleep(1000)")
     assert [next(messages)["msg_type"] for _ in range(2)] == ["execute_input", "stream"]
-    lane.interrupt()
+    os.kill(lane.pid, signal.SIGINT)
     assert list(messages)[-1]["content"]["status"] == "error"
 
 
@@ -252,11 +252,11 @@ def test_an_interrupt_ends_the_cell_alone(source: str, error: str, lane: Lane) -
     """The cell fails, and the next one runs.  Between cells an interrupt does nothing."""
     messages = lane.run(source)
     assert [next(messages)["msg_type"] for _ in range(2)] == ["execute_input", "stream"]
-    lane.interrupt()
+    os.kill(lane.pid, signal.SIGINT)
     found = list(messages)
     assert found[-1]["content"]["status"] == "error"
     assert [m["content"]["ename"] for m in found if m["msg_type"] == "error"] == [error]
-    lane.interrupt()
+    os.kill(lane.pid, signal.SIGINT)
     assert text(lane, "print('on')") == "on"
 
 
@@ -268,7 +268,7 @@ def test_an_interrupt_garbles_no_message(lane: Lane) -> None:
     assert select.select([lane._connection], [], [], 60)[0], (
         "it has begun, and is larger than what a socket holds"
     )
-    lane.interrupt()
+    os.kill(lane.pid, signal.SIGINT)
     shown, *_, reply = messages
     assert len(shown["content"]["data"]["text/plain"]) == len(eval(large)) + 2
     assert reply["content"]["status"] == "error"
