@@ -36,7 +36,7 @@ def _inspect(engine: Engine, container: str) -> dict[str, Any]:
 
     try:
         return dict(engine.client.api.inspect_container(container))
-    except docker.errors.NotFound:
+    except (docker.errors.NotFound, docker.errors.NullResource):  # nobody is called by an empty name
         return {}
 
 

@@ -174,6 +174,7 @@ def test_until_reports_where_it_stuck(engine: Engine) -> None:
     with pytest.raises(UsageError, match="frozen"):
         lab.until(engine, "web", "frozen")
     assert lab.until(engine, "nobody", "removed") == "removed"
+    assert lab.state(engine, "") == "removed"
 
 
 def test_until_says_reports_what_was_said(engine: Engine) -> None:
