@@ -148,6 +148,7 @@ def told_by_docker(environ: dict[str, str]) -> str:
     return said.stdout.strip() or said.stderr
 
 
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")  # as the context wants it
 def test_an_engine_that_asks_nobody_who_they_are(
     over_tls_for_all: str, certificates: Path, tmp_path: Path
 ) -> None:
