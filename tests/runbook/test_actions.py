@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,13 +241,14 @@ def built(engine: Engine, folder: Path) -> list[str]:
 
 
 def docker(engine: Engine, command: str, cwd: Path | None = None) -> None:
-    """A command line as a person types it."""
-    import os
-
-    environ = {**os.environ, **engine.environ, "DOCKER_BUILDKIT": "1"}
-    done = subprocess.run(
-        command, shell=True, env=environ, cwd=cwd, capture_output=True, text=True, check=False
-    )
+    """A command line as a person types it; again where what crashes was just between its end and its next start."""
+    environ, deadline = {**os.environ, **engine.environ, "DOCKER_BUILDKIT": "1"}, time.monotonic() + 60
+    while True:
+        done = subprocess.run(
+            command, shell=True, env=environ, cwd=cwd, capture_output=True, text=True, check=False
+        )
+        if "cannot update a stopped container" not in done.stderr or time.monotonic() > deadline:
+            break
     assert done.returncode == 0, done.stderr
 
 
